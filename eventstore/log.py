@@ -1,0 +1,132 @@
+"""Ports of the event log: what the platform asks of a Kafka-compatible log, and nothing more.
+
+`EventLog` moves records, `LogAdmin` makes and describes topics. Both are free of client-library
+types; `kafka_log` and `memory_log` implement them, and one contract suite holds them equal. What
+the log must guarantee stands in log protocol 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from eventstore.records import StoredRecord
+
+__all__ = ["EventLog", "LogAdmin", "LogRecord", "TopicPartition", "TopicSettings", "TopicState"]
+
+
+class TopicPartition(NamedTuple):
+    """One partition of one topic."""
+
+    topic: str
+    partition: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}"
+
+
+class LogRecord(NamedTuple):
+    """A record to append."""
+
+    key: bytes | None
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicSettings:
+    """How a topic is to be made."""
+
+    partitions: int
+    replication: int | None = None
+    """Copies of each record; None: min(3, brokers)."""
+    compacted: bool = False
+    """Keep the newest record of each key (our schema and node topics) instead of all."""
+    max_message_bytes: int = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicState:
+    """What the log says of an existing topic."""
+
+    name: str
+    partitions: int
+    replication: int
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """The broker's settings of the topic that it tells (empty where it tells none)."""
+
+
+class EventLog(Protocol):
+    """Appends to and reads from partitions. One object serves a whole process."""
+
+    async def append(
+        self, at: TopicPartition, batch: Sequence[LogRecord], time_ms: int
+    ) -> int:
+        """Append one batch; return the offset that the log gave to its first record.
+
+        The batch (at least one record, encoded below the topic's max.message.bytes) is stored
+        whole or not at all, in order, at contiguous offsets. Returns once every in-sync replica
+        has it. `time_ms` becomes the records' timestamp, for other tools; nothing of ours reads
+        it. The owner judges the returned offset (protocol 5). Cancelling does not take the append
+        back: its outcome is then unknown.
+
+        After `LogUnavailable` the next append to this partition goes through a client of its own,
+        so that it never queues behind the lost batch.
+
+        Raises:
+            LogUnavailable: the outcome is unknown, it may be stored now or later.
+            LogRefused: the log stored nothing and never will (e.g. too large).
+            TopicMissing: there is no such partition.
+        """
+        ...
+
+    def read(
+        self, at: TopicPartition, start: int, end: int
+    ) -> AsyncIterator[Sequence[StoredRecord]]:
+        """Yield the records with start <= offset < end, in order, in chunks of any size.
+
+        `end` must not lie beyond the log's end when called (use `bounds`). Offsets may have holes
+        (compaction); every record still stored in the range is given, then it ends. A start below
+        the log's first offset raises LogRefused, it never skips ahead silently.
+
+        Raises:
+            LogUnavailable: no answer within the client's time-out.
+            LogRefused: the range is not (any more) in the log.
+            TopicMissing: there is no such partition.
+        """
+        ...
+
+    async def bounds(self, at: TopicPartition) -> tuple[int, int]:
+        """Return (first stored offset, offset that the next record will get).
+
+        The second is a snapshot, and never proves that nothing newer was acknowledged elsewhere
+        (protocol 6, last rule).
+
+        Raises: LogUnavailable, TopicMissing.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of all clients; appends in flight have an unknown outcome."""
+        ...
+
+
+class LogAdmin(Protocol):
+    """Makes and describes topics; needed at start only."""
+
+    async def brokers(self) -> int:
+        """Return how many brokers the cluster has. Raises: LogUnavailable."""
+        ...
+
+    async def describe(self, topics: Sequence[str]) -> Mapping[str, TopicState]:
+        """Return the state of those of `topics` that exist. Raises: LogUnavailable."""
+        ...
+
+    async def create(self, topics: Mapping[str, TopicSettings]) -> None:
+        """Create topics that don't exist; one that exists already is left as it is.
+
+        Raises:
+            LogUnavailable: no answer; some may have been made, so call it again.
+            LogRefused: the log refused one (named in the text).
+        """
+        ...

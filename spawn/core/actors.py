@@ -1,0 +1,186 @@
+"""What a partition holds of each actor (pure).
+
+An idle actor is one small object with its committed state; what a busy one needs besides (mailbox,
+speculative state) hangs on it only while it is busy. So a million idle actors fit into a gigabyte.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from eventstore.records import NO_PREVIOUS, Commit, Flag, Outcome, UserKey
+from spawn.core.behavior import Behavior
+from spawn.core.commands import Command
+from spawn.core.decision import Decision
+from spawn.core.keys import Keys
+
+if TYPE_CHECKING:
+    from spawn.core.tail import Tail
+
+__all__ = ["UNLOADED", "Actor", "Dirt", "Entry", "Table", "Work"]
+
+
+class _Unloaded(enum.Enum):
+    """A state that is not in memory; None may be a user's state."""
+
+    UNLOADED = "unloaded"
+
+
+UNLOADED: Final = _Unloaded.UNLOADED
+
+
+class Dirt(enum.IntEnum):
+    """How an actor in memory differs from its snapshot."""
+
+    CLEAN = 0
+    DIRTY = 1
+    """Changed since the last capture."""
+    FLUSHING = 2
+    """Captured; the flush is on its way."""
+
+
+class Table:
+    """The actors of one type in one partition."""
+
+    __slots__ = ("actors", "behavior", "name", "type")
+
+    def __init__(self, behavior: Behavior) -> None:
+        self.behavior = behavior
+        self.type = behavior.type
+        self.name = behavior.type.encode()
+        self.actors: dict[bytes, Actor] = {}
+
+
+class Actor:
+    """One actor in memory. `state`, `revision`, `offset`, `deleted` are the committed ones."""
+
+    __slots__ = (
+        "deleted",
+        "dirt",
+        "id",
+        "keys",
+        "offset",
+        "parked",
+        "revision",
+        "state",
+        "table",
+        "tail",
+        "touched",
+        "work",
+    )
+
+    def __init__(self, table: Table, actor_id: bytes) -> None:
+        self.table = table
+        self.id = actor_id
+        self.state: Any = UNLOADED
+        self.revision = 0
+        self.offset = NO_PREVIOUS
+        """Of its last valid record, of whatever outcome; NO_PREVIOUS: none is known."""
+        self.deleted = False
+        self.keys: Keys | None = None
+        self.tail: Tail | None = None
+        """Records read at take-over and not folded into a state yet."""
+        self.work: Work | None = None
+        self.dirt = Dirt.CLEAN
+        self.touched = 0
+        """Tick of the last command or read; for passivation."""
+        self.parked = ""
+        """Why its state can't be rebuilt; empty: it can."""
+
+    @property
+    def name(self) -> str:
+        """`Type/id`, for people."""
+        return f"{self.table.type}/{self.id.decode()}"
+
+
+class Work:
+    """What a busy actor has besides: commands waiting, and what is not committed yet."""
+
+    __slots__ = (
+        "batch",
+        "deleted",
+        "index",
+        "keys",
+        "loading",
+        "mailbox",
+        "reads",
+        "revision",
+        "running",
+        "stale",
+        "state",
+        "uncommitted",
+    )
+
+    def __init__(self, actor: Actor) -> None:
+        self.mailbox: deque[Command] = deque()
+        self.reads: list[Command] = []
+        """Reads that wait until the actor is loaded."""
+        self.loading = False
+        self.running: Command | None = None
+        """The command whose code runs (or whose first record is read): no other may start."""
+        self.stale = False
+        """What runs now builds on state that was dropped; its result is dropped too."""
+        self.state = actor.state
+        self.revision = actor.revision
+        self.deleted = actor.deleted
+        self.uncommitted = 0
+        self.keys: set[bytes] | None = None
+        """Idempotency keys of its uncommitted commands."""
+        self.batch = 0
+        """Number of the append in which its last uncommitted record was cut, ..."""
+        self.index = 0
+        """... and where in it."""
+
+    def reset(self, actor: Actor) -> None:
+        """Drop speculation: go on from the committed state."""
+        self.state = actor.state
+        self.revision = actor.revision
+        self.deleted = actor.deleted
+        self.uncommitted = 0
+        self.keys = None
+        self.batch = 0
+
+    @property
+    def idle(self) -> bool:
+        """Tell whether nothing needs this object any more."""
+        return not (
+            self.uncommitted
+            or self.running is not None
+            or self.mailbox
+            or self.loading
+            or self.reads
+        )
+
+
+class Entry(msgspec.Struct, eq=False):
+    """One command's decision on its way into the log."""
+
+    command: Command
+    actor: Actor
+    decision: Decision
+    body: bytes
+    revision: int
+    time_us: int
+    flags: int
+    repeats: int = 0
+    """Offset of the first record, for a repetition under the same key."""
+    first_revision: int = 0
+    """Revision that the first record left behind, for the repetition's answer."""
+    prefix: Commit | None = None
+    """As cut."""
+    offset: int = 0
+    """As committed."""
+
+    @property
+    def changes(self) -> bool:
+        """Tell whether the commit changes the actor's state."""
+        return self.decision.outcome is Outcome.APPLIED
+
+    @property
+    def binds(self) -> UserKey | None:
+        """Return the key that this record binds: a repetition and a failure bind none."""
+        return self.command.key if self.flags & Flag.KEY else None

@@ -1,0 +1,622 @@
+"""A partition as a state machine without I/O, clock or randomness (pure; log protocol 3 to 7).
+
+The runtime moves bytes and time between it and the world; a simulation drives many of them. The
+methods are the inputs, what they return is the output:
+
+    take-over   restore -> replay* -> claim -> replay -> owner?         phase TAKING_OVER -> ACTIVE
+    commands    arrive -> start -> (user code) -> decide -> cut -> acknowledged -> settled entries
+    reads       read -> (now, or after an append: readable)
+    trouble     lost -> claim -> observe -> resume                      phase RECOVERING -> ACTIVE
+                observe: a foreign claim                                phase FENCED
+
+What is in memory of each actor, and the flush behind it, is `residents`' matter.
+
+One append is in flight at a time; what arrives meanwhile forms the next batch. An actor's next
+command runs on its uncommitted state; `acknowledged` and `observe` are the only places where
+anything becomes committed, and nothing is told to anybody before.
+
+Over 400 lines: the rules of the commit path stand in one place.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from eventstore.codec import encode_commit_body
+from eventstore.records import (
+    NO_CLAIM,
+    Barrier,
+    Claim,
+    Commit,
+    Flag,
+    Outcome,
+    Release,
+    StoredRecord,
+    encode_barrier,
+    encode_commit,
+    encode_release,
+)
+from eventstore.snapshots import Checkpoint
+from spawn.core.actors import UNLOADED, Actor, Dirt, Entry, Work
+from spawn.core.behavior import Behavior
+from spawn.core.checkpoint import restore_fold
+from spawn.core.commands import Command
+from spawn.core.decision import Decision, Refusal
+from spawn.core.fold import Fold, LossDetected, read_mark
+from spawn.core.keys import BoundKey, Keys
+from spawn.core.residents import Residents
+from spawn.errors import ActorParked, MailboxFull, TooManyKeys, TooManyWaiting
+
+__all__ = ["LEASE_S", "WAIT_S", "Append", "Limits", "Partition", "Phase"]
+
+LEASE_S: Final = 0.25
+"""L: how long reads rest on an acknowledged append; a constant, never a setting (protocol 6)."""
+WAIT_S: Final = 1.1 * LEASE_S
+"""How long a new owner that displaced a live claim tells nobody anything; 10 % covers clocks of
+different rate."""
+
+
+class Phase(enum.Enum):
+    """Where a partition stands on its node."""
+
+    TAKING_OVER = "taking-over"
+    ACTIVE = "active"
+    RECOVERING = "recovering"
+    """An append's outcome is unknown; nothing runs until a new claim of ours is read."""
+    RELEASED = "released"
+    FENCED = "fenced"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds of one partition."""
+
+    batch_bytes_max: int = 1024 * 1024
+    """A batch is cut before it grows over this, so that latency stays bounded; one larger commit
+    goes alone."""
+    batch_records_max: int = 4096
+    commit_bytes_max: int = 6 * 1024 * 1024
+    """Of one record; the topic's limit is 8 MiB."""
+    uncommitted_max: int = 20_000
+    """Commands run and not acknowledged; above it calls are refused until the log keeps up."""
+
+
+class Append(NamedTuple):
+    """One batch for the log: (key, value) pairs, and whether it is a mere Barrier."""
+
+    records: Sequence[tuple[bytes | None, bytes]]
+    is_barrier: bool
+
+
+class Partition:
+    """The state machine of one partition. Not thread-safe; every method returns at once."""
+
+    def __init__(self, behaviors: Iterable[Behavior], limits: Limits) -> None:
+        self.limits = limits
+        self.phase = Phase.TAKING_OVER
+        self.fold = Fold()
+        self.residents = Residents(behaviors)
+        self.mine = NO_CLAIM
+        """The claim under which records are written."""
+        self.claims: set[bytes] = set()
+        """Every claim that this process tried on this partition."""
+        self.resumable: list[Actor] = []
+        """Output: actors that may start their next command now."""
+        self.pending: list[Entry] = []
+        self.inflight: list[Entry] = []
+        self._pending_bytes = 0
+        self._time_us = 0
+        self._batch = 0
+        self._started = 0.0
+        self._lease_from = float("-inf")
+        self.reads: list[Command] = []
+        """Reads that wait for an append which starts after their arrival."""
+        self._inflight_reads: list[Command] = []
+        self.barrier_wanted = False
+        """Append a Barrier even if nobody reads: somebody doubts that the claim still holds."""
+        self._appending = False
+        self.displaces_live_claim = False
+        """Our claim ended one not released: its owner's lease may still run (protocol 6)."""
+        self.commits = 0
+        self.batches = 0
+        self.barriers = 0
+
+    # --- take-over -------------------------------------------------------------------------------
+
+    def restore(self, checkpoint: Checkpoint | None, log_start: int) -> int:
+        """Begin a take-over; return the offset to read from.
+
+        That is one before the checkpoint's X, so that its anchor can be compared (protocol 11).
+        """
+        if checkpoint is None:
+            self.fold = Fold(log_start)
+            self.residents.all_in_memory = log_start == 0
+            self.residents.base = 0
+            return log_start
+        self.fold = restore_fold(checkpoint)
+        self.residents.base = checkpoint.offset
+        return max(checkpoint.offset - 1, log_start)
+
+    def replay(self, records: Sequence[StoredRecord]) -> None:
+        """Read on in the log: the tail, and after the append of our claim up to it.
+
+        Raises: LossDetected, UnreadablePrefix.
+        """
+        fold = self.fold
+        for index, stored in enumerate(records):
+            if stored.offset < fold.position:
+                self._verify_anchor(stored)
+                continue
+            claim, released = fold.fence.claim, fold.fence.released
+            commit = fold.step(stored, records, index)
+            if commit is not None:
+                self.residents.add_to_tail(commit, stored)
+            elif fold.fence.claim != claim:
+                self.displaces_live_claim = claim != NO_CLAIM and not released
+
+    def _verify_anchor(self, stored: StoredRecord) -> None:
+        """Compare a record read again with what it was when it was folded (protocol 11)."""
+        if stored.offset == self.fold.position - 1 and read_mark(stored) != self.fold.anchor:
+            raise LossDetected(
+                f"the record at offset {stored.offset} is not the one that was read there before"
+            )
+
+    def claim(self, claim_id: bytes, new_log_id: bytes) -> Claim:
+        """Return the claim to append: on the current one, with its log id (a first one: new)."""
+        fence = self.fold.fence
+        self.claims.add(claim_id)
+        return Claim(
+            claim_id,
+            fence.epoch + 1,
+            fence.claim,
+            fence.log_id if fence.claim != NO_CLAIM else new_log_id,
+        )
+
+    @property
+    def owned(self) -> bool:
+        """Tell whether the current claim, as far as the log was read, is one of ours."""
+        return self.fold.fence.claim in self.claims
+
+    def activate(self) -> None:
+        """Our claim is current: from here on commands run."""
+        assert self.owned, "only the current claim's owner may write"
+        self.mine = self.fold.fence.claim
+        self._time_us = self.fold.time_us
+        self._lease_from = float("-inf")
+        self.phase = Phase.ACTIVE
+
+    # --- commands --------------------------------------------------------------------------------
+
+    def arrive(self, command: Command) -> Actor | None:
+        """Take a command; return its actor if that may start a command now.
+
+        Raises: MailboxFull, TooManyWaiting, ActorParked - it was not taken.
+        """
+        actor = self.residents.actor(command.type, command.id)
+        if actor.parked:
+            raise ActorParked(actor.parked, at=actor.name)
+        work = actor.work
+        if work is None:
+            work = self.residents.busy_with(actor)
+        elif len(work.mailbox) + work.uncommitted >= actor.table.behavior.settings.mailbox_size_max:
+            raise MailboxFull(
+                f"{actor.name} has {len(work.mailbox) + work.uncommitted} commands waiting or "
+                "uncommitted, as many as its mailbox takes",
+                hint="call again later, or raise mailbox_size_max of its type",
+            )
+        if len(self.pending) + len(self.inflight) >= self.limits.uncommitted_max:
+            self.residents.release_work(actor)
+            raise TooManyWaiting(
+                f"{self.limits.uncommitted_max} commands wait for the log's acknowledgement",
+                hint="call again later",
+            )
+        work.mailbox.append(command)
+        if actor.state is UNLOADED:
+            self.residents.want(actor, work)
+            return None
+        return actor if work.running is None else None
+
+    def start(self, actor: Actor) -> Command | None:
+        """Return the actor's next command, to be run now; None: there is none that may start."""
+        work = actor.work
+        if work is None or work.running is not None or self.phase is not Phase.ACTIVE:
+            return None
+        if not work.mailbox:
+            self.residents.release_work(actor)
+            return None
+        command = work.mailbox[0]
+        if command.key is not None and work.keys is not None and command.key.key in work.keys:
+            return None  # judged after the command in flight with the same key (protocol 7)
+        work.mailbox.popleft()
+        work.running = command
+        return command
+
+    def bound_key(self, actor: Actor, command: Command, now_us: int) -> BoundKey | None:
+        """Return what the command's key is bound to: it is then a repetition, not to be run.
+
+        Raises: TooManyKeys - the key is new, and the actor can't remember one more.
+        """
+        if command.key is None or actor.keys is None:
+            return None
+        time_us = self.time(now_us)
+        found = actor.keys.find(command.key.key, time_us)
+        if found is None and actor.keys.full(time_us):
+            raise TooManyKeys(
+                f"{actor.name} was given too many idempotency keys within 15 minutes",
+                hint="spread the commands over more actors, or call without a key",
+            )
+        return found
+
+    def time(self, now_us: int) -> int:
+        """Return the log time of a command that runs now: it never goes back."""
+        return now_us if now_us > self._time_us else self._time_us
+
+    def decide(
+        self,
+        actor: Actor,
+        command: Command,
+        decision: Decision,
+        time_us: int,
+        first: tuple[int, int] | None = None,
+    ) -> None:
+        """Take what user code decided (or, with `first`, a repetition's recorded outcome).
+
+        `first` is (offset, revision) of the record that the command repeats. A decision that
+        rests on dropped speculation is dropped; `start` gives the command again.
+        """
+        work = actor.work
+        assert work is not None, "a command runs only on a busy actor"
+        assert work.running is command, "a command is decided once"
+        work.running = None
+        if work.stale:
+            work.stale = False
+            self.resumable.append(actor)
+            return
+        body = self._encode(command, decision)
+        if len(body) > self.limits.commit_bytes_max:
+            decision = self._too_large(actor, command, decision, work, len(body))
+            body = self._encode(command, decision)
+        applied = decision.outcome is Outcome.APPLIED
+        if applied:
+            work.revision += 1
+            work.state = decision.state
+            work.deleted = decision.deleted
+        flags = _flags(command, decision, first is not None)
+        entry = Entry(command, actor, decision, body, work.revision, time_us, flags)
+        if first is not None:
+            entry.repeats, entry.first_revision = first
+        self._time_us = time_us
+        work.uncommitted += 1
+        if flags & Flag.KEY and command.key is not None:
+            if work.keys is None:
+                work.keys = set()
+            work.keys.add(command.key.key)
+        self._pending_bytes += len(body)
+        self.pending.append(entry)
+
+    def abandon(self, actor: Actor) -> None:
+        """The command that was started ends without a record: it never reached user code."""
+        work = actor.work
+        assert work is not None, "a command runs only on a busy actor"
+        work.running = None
+        work.stale = False
+
+    @staticmethod
+    def _encode(command: Command, decision: Decision) -> bytes:
+        return encode_commit_body(
+            command.action,
+            command.payload,
+            decision.events,
+            decision.replaced,
+            decision.reply_json,
+            decision.refusal,
+            command.key_text,
+            command.caller,
+            command.metadata,
+        )
+
+    def _too_large(
+        self, actor: Actor, command: Command, decision: Decision, work: Work, size: int
+    ) -> Decision:
+        limit = self.limits.commit_bytes_max
+        command.payload = b"null" if len(command.payload) > limit // 2 else command.payload
+        return Decision(
+            Outcome.FAILED,
+            work.state,
+            refusal=Refusal(
+                "too-large",
+                f"{command.action} of {actor.name} made a record of {size} bytes; "
+                f"the limit is {limit}",
+            ),
+        )
+
+    # --- appends ---------------------------------------------------------------------------------
+
+    def cut(self, now: float) -> Append | None:
+        """Return the next batch to append, or None; `now` is the instant before it is sent.
+
+        With nothing to commit but reads that wait, it is one Barrier (protocol 6).
+        """
+        if self._appending or self.phase is not Phase.ACTIVE:
+            return None
+        if not self.pending and not self.reads and not self.barrier_wanted:
+            return None
+        self.barrier_wanted = False
+        self._started = now
+        self._appending = True
+        self._inflight_reads, self.reads = self.reads, []
+        self._batch += 1
+        if not self.pending:
+            barrier = Barrier(self.mine, self.fold.fence.epoch)
+            return Append(((None, encode_barrier(barrier)),), True)
+        self.inflight = self._take_batch()
+        sequence = self.fold.fence.next
+        return Append(
+            [
+                self._cut_entry(entry, sequence + index, index)
+                for index, entry in enumerate(self.inflight)
+            ],
+            False,
+        )
+
+    def _take_batch(self) -> list[Entry]:
+        pending, limits = self.pending, self.limits
+        if len(pending) <= limits.batch_records_max and (
+            self._pending_bytes <= limits.batch_bytes_max
+        ):
+            self.pending = []
+            self._pending_bytes = 0
+            return pending
+        size = count = 0
+        for entry in pending[: limits.batch_records_max]:
+            size += len(entry.body)
+            if count and size > limits.batch_bytes_max:
+                size -= len(entry.body)
+                break
+            count += 1
+        self.pending = pending[count:]
+        self._pending_bytes -= size
+        return pending[:count]
+
+    def _cut_entry(self, entry: Entry, sequence: int, index: int) -> tuple[bytes, bytes]:
+        """Encode an entry whose place in the log is known now, but for the batch's offset."""
+        actor, command = entry.actor, entry.command
+        work = actor.work
+        assert work is not None, "an uncommitted record keeps its actor busy"
+        previous = work.index - index if work.batch == self._batch else actor.offset
+        work.batch, work.index = self._batch, index
+        flags = entry.flags
+        prefix = entry.prefix = Commit(
+            self.mine,
+            self.fold.fence.epoch,
+            sequence,
+            entry.revision,
+            entry.time_us,
+            previous,
+            entry.decision.outcome,
+            command.cause,
+            flags,
+            actor.table.name,
+            command.request,
+            None,
+            None,
+            command.key if flags & Flag.KEY else None,
+            entry.repeats,
+        )
+        return actor.id, encode_commit(prefix, entry.body)
+
+    def acknowledged(self, base: int) -> Sequence[Entry] | None:
+        """The append in flight stands at `base`: return what is committed now, in order.
+
+        None: it does not stand where it was expected; the runtime reads from one before the
+        position up to the batch's end and calls `observe`.
+
+        Raises: LossDetected - the log gives out an offset again.
+        """
+        fold = self.fold
+        if base != fold.position:
+            if base < fold.position:
+                raise LossDetected(
+                    f"the log put a batch at offset {base}, though {fold.position - 1} was "
+                    "acknowledged before"
+                )
+            return None
+        entries, self.inflight = self.inflight, []
+        self._appending = False
+        self._lease_from = self._started
+        self.batches += 1
+        if not entries:
+            self.barriers += 1
+            fold.position = base + 1
+            fold.anchor = (self.mine, -2)
+            return entries
+        offset = base
+        for entry in entries:
+            fold.fence.next += 1
+            self._commit(entry, offset)
+            offset += 1
+        fold.position = offset
+        fold.anchor = (self.mine, fold.fence.next - 1)
+        return entries
+
+    def _commit(self, entry: Entry, offset: int) -> None:
+        """Fold one own valid record into partition and actor."""
+        prefix = entry.prefix
+        assert prefix is not None, "only what was cut can be committed"
+        self.fold.commit(prefix, offset)
+        self._commit_actor(entry, prefix, offset)
+
+    def _commit_actor(self, entry: Entry, prefix: Commit, offset: int) -> None:
+        entry.offset = offset
+        self.commits += 1
+        actor, decision = entry.actor, entry.decision
+        actor.offset = offset
+        if prefix.key is not None:
+            if actor.keys is None:
+                actor.keys = Keys()
+            actor.keys.bind(prefix.key, offset, prefix.time_us)
+        if entry.changes:
+            actor.state = decision.state
+            actor.revision = revision = entry.revision
+            actor.deleted = decision.deleted
+            interval = actor.table.behavior.settings.history_interval
+            if interval and revision % interval == 0:
+                self.residents.history.append((actor, revision, offset, decision.state))
+        if actor.dirt is not Dirt.DIRTY:
+            actor.dirt = Dirt.DIRTY
+            self.residents.dirty.append(actor)
+        work = actor.work
+        if work is not None:
+            work.uncommitted -= 1
+            if work.uncommitted == 0:
+                work.keys = None
+                if work.mailbox and work.running is None:
+                    self.resumable.append(actor)
+                else:
+                    self.residents.release_work(actor)
+
+    # --- reads -----------------------------------------------------------------------------------
+
+    def read(self, command: Command, now: float) -> Actor | None:
+        """Return the actor if the read may run now on its committed state.
+
+        Else it is kept: until the actor is loaded, or until an append that starts after now is
+        acknowledged (`readable`). Raises: ActorParked.
+        """
+        actor = self.residents.actor(command.type, command.id)
+        if actor.state is UNLOADED:
+            if actor.parked:
+                raise ActorParked(actor.parked, at=actor.name)
+            work = actor.work
+            if work is None:
+                work = self.residents.busy_with(actor)
+            work.reads.append(command)
+            self.residents.want(actor, work)
+            return None
+        if command.strict or now - self._lease_from >= LEASE_S or self.phase is not Phase.ACTIVE:
+            self.reads.append(command)
+            return None
+        return actor
+
+    def readable(self, now: float) -> Sequence[Command]:
+        """Return the reads that an append just acknowledged (or found valid) allows to run now."""
+        ready, self._inflight_reads = self._inflight_reads, []
+        if self.reads and now - self._lease_from < LEASE_S:
+            ready = ready + [command for command in self.reads if not command.strict]
+            self.reads = [command for command in self.reads if command.strict]
+        return ready
+
+    # --- trouble ---------------------------------------------------------------------------------
+
+    def lost(self) -> None:
+        """The append in flight has an unknown outcome: nothing runs until `resume`."""
+        self.phase = Phase.RECOVERING
+        self._lease_from = float("-inf")
+
+    def observe(self, records: Sequence[StoredRecord]) -> Sequence[Entry]:
+        """Fold records read from the log while own ones may be among them.
+
+        The first may be the one before the position: it is compared with what was folded. Returns
+        the own entries that proved valid, in order. A valid foreign claim makes it FENCED.
+
+        Raises: LossDetected, UnreadablePrefix.
+        """
+        fold = self.fold
+        settled: list[Entry] = []
+        for index, stored in enumerate(records):
+            if stored.offset < fold.position:
+                self._verify_anchor(stored)
+                continue
+            commit = fold.step(stored, records, index)
+            if commit is not None:
+                entry = self._entry_of(commit)
+                self._commit_actor(entry, commit, stored.offset)
+                settled.append(entry)
+            elif not self.owned:
+                self.phase = Phase.FENCED
+                break
+        del self.inflight[: len(settled)]
+        if not self.inflight and self.phase is Phase.ACTIVE:
+            self._appending = False
+            self._lease_from = self._started
+        return settled
+
+    def _entry_of(self, commit: Commit) -> Entry:
+        """Return the own entry that a valid record under one of our claims is."""
+        if self.inflight and (first := self.inflight[0].prefix) is not None:
+            index = commit.sequence - first.sequence
+            if first.claim == commit.claim and 0 <= index < len(self.inflight):
+                return self.inflight[index]
+        raise LossDetected(
+            f"a record under our own claim {commit.claim.hex()}, sequence {commit.sequence}, "
+            "was not written by this process: two processes share one claim id"
+        )
+
+    def resume(self) -> Sequence[Actor]:
+        """Our new claim is current: drop all speculation; return the actors to start again.
+
+        Their void commands stand in front of their mailboxes, in the order in which they ran.
+        """
+        assert self.owned, "only the current claim's owner may write"
+        actors = self.roll_back()
+        self.mine = self.fold.fence.claim
+        self._time_us = self.fold.time_us
+        self.reads = self._inflight_reads + self.reads
+        self._inflight_reads = []
+        self._appending = False
+        self.phase = Phase.ACTIVE
+        return actors
+
+    def roll_back(self) -> Sequence[Actor]:
+        """Put void and unsent commands back into their actors' mailboxes; return those actors."""
+        for actor in self.residents.busy:
+            work = actor.work
+            assert work is not None, "busy actors have work"
+            work.reset(actor)
+            work.stale = work.running is not None
+            if work.running is not None:
+                work.mailbox.appendleft(work.running)
+        for entry in reversed(self.inflight + self.pending):
+            work = entry.actor.work
+            assert work is not None, "an uncommitted record keeps its actor busy"
+            work.mailbox.appendleft(entry.command)
+        self.inflight, self.pending, self._pending_bytes = [], [], 0
+        return list(self.residents.busy)
+
+    def unsettled(self) -> Sequence[Command]:
+        """Give up the partition: return every command and read that has no outcome here."""
+        commands = [entry.command for entry in self.inflight + self.pending]
+        for actor in self.residents.busy:
+            if (work := actor.work) is not None:
+                commands += [work.running] if work.running is not None else []
+                commands += [*work.mailbox, *work.reads]
+        commands += self._inflight_reads + self.reads
+        self.inflight, self.pending, self.reads, self._inflight_reads = [], [], [], []
+        self.residents.busy = set()
+        return commands
+
+    def release(self) -> bytes:
+        """Begin a planned stop: from now on nothing is answered or written under this claim."""
+        assert not self.inflight, "a release comes after the last commit"
+        assert not self.pending, "a release comes after the last commit"
+        self.phase = Phase.RELEASED
+        return encode_release(Release(self.mine, self.fold.fence.epoch, self.fold.fence.next))
+
+
+def _flags(command: Command, decision: Decision, repeats: bool) -> int:
+    flags = 0
+    if command.request is not None:
+        flags |= Flag.REQUEST
+    if repeats:
+        flags |= Flag.REPEATS
+    elif command.key is not None and decision.outcome is not Outcome.FAILED:
+        flags |= Flag.KEY
+    if decision.replaced is not None:
+        flags |= Flag.STATE
+    if decision.deleted:
+        flags |= Flag.DELETED
+    return flags

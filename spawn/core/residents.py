@@ -1,0 +1,233 @@
+"""The actors of a partition that are in memory, and how they differ from the store (pure).
+
+Every actor met in the tail at take-over, in a gap or by a commit is *dirty* until a flush that
+captured it stands in the store; only clean and idle actors may leave memory (log protocol 4).
+Capture is by reference and in one step: states are immutable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from eventstore.records import NO_PREVIOUS, Commit, StoredRecord
+from eventstore.snapshots import Checkpoint
+from spawn.core.actors import UNLOADED, Actor, Dirt, Table, Work
+from spawn.core.behavior import Behavior
+from spawn.core.checkpoint import capture_fold
+from spawn.core.commands import Command
+from spawn.core.fold import Fold
+from spawn.core.keys import BoundKey, Keys
+from spawn.core.tail import Base, Tail
+
+__all__ = ["Capture", "Captured", "Residents"]
+
+
+class Captured(NamedTuple):
+    """One changed actor as committed below the checkpoint; by reference, states are immutable."""
+
+    actor: Actor
+    revision: int
+    offset: int
+    deleted: bool
+    state: object
+    tail: Tail | None
+    keys: Mapping[bytes, BoundKey]
+    dropped_keys: Sequence[bytes]
+
+
+class Capture(NamedTuple):
+    """All that a flush writes: checkpoint and changed actors of one instant."""
+
+    checkpoint: Checkpoint
+    base: int
+    actors: Sequence[Captured]
+    history: Sequence[tuple[Actor, int, int, object]]
+    """(actor, revision, offset, state) of revisions kept for time travel."""
+
+
+class Residents:
+    """All actors of one partition that are in memory."""
+
+    def __init__(self, behaviors: Iterable[Behavior]) -> None:
+        self.tables = {behavior.type: Table(behavior) for behavior in behaviors}
+        self._by_name = {table.name: table for table in self.tables.values()}
+        self.busy: set[Actor] = set()
+        """Actors that have commands or reads, running, waiting or uncommitted."""
+        self.loads: list[Actor] = []
+        """Output: actors to be loaded; the runtime takes the list away."""
+        self.dirty: list[Actor] = []
+        self.history: list[tuple[Actor, int, int, object]] = []
+        """(actor, revision, offset, state) of revisions to be kept for time travel."""
+        self.base = 0
+        """The offset from which the set of dirty actors is complete: the last checkpoint's X."""
+        self.all_in_memory = False
+        """Every actor ever written is in memory, so an unknown one was never written."""
+        self.tick = 0
+        """Seconds since the start, set by the runtime; actors remember when they were used last."""
+
+    def __len__(self) -> int:
+        return sum(len(table.actors) for table in self.tables.values())
+
+    def actor(self, actor_type: str, actor_id: bytes) -> Actor:
+        """Return the actor in memory, made if it was not there."""
+        table = self.tables[actor_type]
+        actor = table.actors.get(actor_id)
+        if actor is None:
+            actor = table.actors[actor_id] = Actor(table, actor_id)
+            if self.all_in_memory:
+                actor.state = table.behavior.initial(actor_id.decode())
+        actor.touched = self.tick
+        return actor
+
+    def add_to_tail(self, commit: Commit, stored: StoredRecord) -> None:
+        """Take a valid commit that was read from the log; its actor is dirty."""
+        table = self._by_name.get(commit.type)
+        key, value = stored.key, stored.value
+        if table is None or key is None or value is None:
+            return
+        actor = table.actors.get(key)
+        if actor is None:
+            actor = table.actors[key] = Actor(table, key)
+        if actor.tail is None:
+            actor.tail = Tail(commit)
+        actor.tail.add(commit, stored.offset, value)
+        actor.revision = commit.revision
+        actor.offset = stored.offset
+        if actor.dirt is Dirt.CLEAN:
+            actor.dirt = Dirt.DIRTY
+            self.dirty.append(actor)
+
+    def want(self, actor: Actor, work: Work) -> None:
+        """Ask for the actor to be loaded, once."""
+        if not work.loading:
+            work.loading = True
+            self.loads.append(actor)
+
+    def loaded(self, actor: Actor, base: Base, offset: int, keys: Keys | None) -> None:
+        """Take an actor's rebuilt state; `offset` is of its last record (NO_PREVIOUS: none)."""
+        state = base.state
+        if base.deleted or base.revision == 0:
+            state = actor.table.behavior.initial(actor.id.decode())
+        actor.state, actor.revision, actor.deleted = state, base.revision, base.deleted
+        actor.offset = offset if offset != NO_PREVIOUS else actor.offset
+        actor.keys = keys
+        actor.tail = None
+        work = actor.work
+        if work is not None:
+            work.loading = False
+            work.reset(actor)
+
+    def load_failed(self, actor: Actor) -> Sequence[Command]:
+        """The actor could not be loaded this time: return the commands and reads that waited."""
+        return self._drop_work(actor)
+
+    def store_went_back(self, offset: int, lost: Sequence[tuple[Commit, StoredRecord]]) -> None:
+        """The store shows the checkpoint at `offset`, older than what was relied on.
+
+        `lost` are the valid commits from there to where the dirty actors were complete. Their
+        actors are dirty again; of those not in memory the records are their tail.
+        """
+        tails: dict[int, tuple[Actor, Tail]] = {}
+        for commit, stored in lost:
+            table, key, value = self._by_name.get(commit.type), stored.key, stored.value
+            if table is None or key is None or value is None:
+                continue
+            actor = table.actors.get(key)
+            if actor is None:
+                actor = table.actors[key] = Actor(table, key)
+            if actor.dirt is Dirt.CLEAN:
+                actor.dirt = Dirt.DIRTY
+                self.dirty.append(actor)
+            if actor.state is not UNLOADED:
+                continue
+            if id(actor) not in tails:
+                tails[id(actor)] = (actor, Tail(commit))
+            tails[id(actor)][1].add(commit, stored.offset, value)
+            if stored.offset > actor.offset:
+                actor.revision, actor.offset = commit.revision, stored.offset
+        for actor, tail in tails.values():
+            if actor.tail is not None:
+                tail.extend(actor.tail)
+            actor.tail = tail
+        self.base = offset
+
+    def park(self, actor: Actor, reason: str) -> Sequence[Command]:
+        """The actor's state can't be rebuilt: return the commands and reads that wait for it."""
+        actor.parked = reason
+        return self._drop_work(actor)
+
+    def _drop_work(self, actor: Actor) -> Sequence[Command]:
+        work, actor.work = actor.work, None
+        self.busy.discard(actor)
+        return () if work is None else [*work.mailbox, *work.reads]
+
+    def capture(self, fold: Fold) -> Capture:
+        """Return checkpoint and changed actors of this instant; committed state only."""
+        dirty, self.dirty = self.dirty, []
+        history, self.history = self.history, []
+        captured = []
+        for actor in dirty:
+            actor.dirt = Dirt.FLUSHING
+            fresh: Mapping[bytes, BoundKey] = {}
+            dropped: Sequence[bytes] = ()
+            keys = actor.keys
+            if keys is not None and (keys.unsaved or keys.dropped):
+                fresh, keys.unsaved = keys.unsaved, {}
+                dropped, keys.dropped = keys.dropped, []
+            captured.append(
+                Captured(
+                    actor,
+                    actor.revision,
+                    actor.offset,
+                    actor.deleted,
+                    actor.state,
+                    actor.tail,
+                    fresh,
+                    dropped,
+                )
+            )
+        return Capture(capture_fold(fold), self.base, captured, history)
+
+    def flushed(self, capture: Capture) -> None:
+        """The capture stands in the store."""
+        self.base = capture.checkpoint.offset
+        for captured in capture.actors:
+            if captured.actor.dirt is Dirt.FLUSHING:
+                captured.actor.dirt = Dirt.CLEAN
+
+    def flush_failed(self, capture: Capture) -> None:
+        """The capture does not stand in the store (or nobody knows): its actors stay dirty."""
+        for captured in capture.actors:
+            actor = captured.actor
+            if captured.keys or captured.dropped_keys:
+                keys = actor.keys = actor.keys or Keys()
+                keys.unsaved = {
+                    key: bound for key, bound in captured.keys.items() if key in keys.bound
+                } | keys.unsaved
+                keys.dropped = [*captured.dropped_keys, *keys.dropped]
+            if actor.dirt is Dirt.FLUSHING:
+                actor.dirt = Dirt.DIRTY
+                self.dirty.append(actor)
+        self.history = [*capture.history, *self.history]
+
+    def evict(self, actor: Actor) -> bool:
+        """Let an idle actor go whose state is in the store; tell whether it went."""
+        if actor.work is not None or actor.dirt is not Dirt.CLEAN or actor.parked:
+            return False
+        del actor.table.actors[actor.id]
+        self.all_in_memory = False
+        return True
+
+    def busy_with(self, actor: Actor) -> Work:
+        """Return what a busy actor has besides, made for an idle one."""
+        work = actor.work = Work(actor)
+        self.busy.add(actor)
+        return work
+
+    def release_work(self, actor: Actor) -> None:
+        """Let an actor be idle again if nothing keeps it busy."""
+        work = actor.work
+        if work is not None and work.idle:
+            actor.work = None
+            self.busy.discard(actor)

@@ -1,0 +1,288 @@
+"""Every error that a user of Spawn can meet, as one tree.
+
+    SpawnError
+    |- CallError                 the call can't be served as it is: the caller's to mend
+    |  |- UnknownType, UnknownAction, InvalidId, InvalidJson, InvalidHeader, BodyMismatch
+    |  |- BodyTooLarge, KeyReused
+    |  |- UnknownPath, MethodNotAllowed, InvalidRequest      HTTP only
+    |  |- Rejected               user code refused it; the code is the user's
+    |- Unavailable               try again: this call was not executed
+    |  |- NotStarted             its deadline passed, or its wait ended, before it was started
+    |  |- MailboxFull, TooManyKeys, TooManyWaiting, Draining, Fenced, LogUnreachable, StoreUnreachable
+    |- OutcomeUnknown            it may have been executed, now or later
+    |- ActionFailed              user code raised; the actor's state is as it was
+    |- ReplyGone                 it was executed, its reply is no longer stored
+    |- ActorParked               a record of this actor can't be read
+    |- StartRefused              a node can't start
+       |- InvalidSettings, InvalidTarget, PortTaken, ForeignLog, SchemaIncompatible
+       |- PartitionStopped       the log lost records, or holds one that can't be read
+
+`code` is stable and the same in the exception, the HTTP problem body, the log line and the CLI;
+`retryable` tells whether the same call may succeed later unchanged; `at` names the place and
+`hint` the mend. Foreign exceptions are chained with `from`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "ActionFailed",
+    "ActorParked",
+    "BodyMismatch",
+    "BodyTooLarge",
+    "CallError",
+    "Draining",
+    "Fenced",
+    "ForeignLog",
+    "InvalidHeader",
+    "InvalidId",
+    "InvalidJson",
+    "InvalidRequest",
+    "InvalidSettings",
+    "InvalidTarget",
+    "KeyReused",
+    "LogUnreachable",
+    "MailboxFull",
+    "MethodNotAllowed",
+    "NodeUnreachable",
+    "NotStarted",
+    "OutcomeUnknown",
+    "PartitionStopped",
+    "PortTaken",
+    "Rejected",
+    "ReplyGone",
+    "SchemaIncompatible",
+    "SpawnError",
+    "StartRefused",
+    "StoreUnreachable",
+    "TooManyKeys",
+    "TooManyWaiting",
+    "Unavailable",
+    "UnknownAction",
+    "UnknownPath",
+    "UnknownType",
+]
+
+
+class SpawnError(Exception):
+    """Root of the tree. `str(error)` is one sentence with the names and values concerned."""
+
+    code: str = "internal"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, at: str = "", hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.at = at
+        self.hint = hint
+
+
+class CallError(SpawnError):
+    """The call can't be served as it is."""
+
+    code = "bad-call"
+
+
+class UnknownType(CallError):
+    """No actor type of that name is here."""
+
+    code = "unknown-type"
+
+
+class UnknownAction(CallError):
+    """The actor type has no action of that name."""
+
+    code = "unknown-action"
+
+
+class InvalidId(CallError):
+    """The actor id is empty, over 255 bytes of UTF-8, or not the id of this named actor."""
+
+    code = "invalid-id"
+
+
+class InvalidJson(CallError):
+    """The body is not JSON."""
+
+    code = "invalid-json"
+
+
+class InvalidHeader(CallError):
+    """A header has a value that it can't have."""
+
+    code = "invalid-header"
+
+
+class BodyMismatch(CallError):
+    """The body is JSON but does not fit the action's annotations; the text names the field."""
+
+    code = "body-mismatch"
+
+
+class BodyTooLarge(CallError):
+    """Body, state or commit is over its limit; the text names the limit."""
+
+    code = "too-large"
+
+
+class KeyReused(CallError):
+    """The idempotency key was used with this actor before, with another action or payload."""
+
+    code = "key-reused"
+
+
+class UnknownPath(CallError):
+    """The HTTP path leads nowhere."""
+
+    code = "unknown-path"
+
+
+class MethodNotAllowed(CallError):
+    """The HTTP path is known, but not with this method; `Allow` names the right ones."""
+
+    code = "method-not-allowed"
+
+
+class InvalidRequest(CallError):
+    """The bytes are not an HTTP request, or not one that ended."""
+
+    code = "invalid-request"
+
+
+class Rejected(CallError):
+    """User code refuses the command: final, recorded, the actor's state unchanged.
+
+    Raise it in an action with a code of your own and a text for the caller.
+    """
+
+    def __init__(self, code: str, message: str = "", *, at: str = "", hint: str = "") -> None:
+        super().__init__(message or code, at=at, hint=hint)
+        self.code = code
+
+
+class Unavailable(SpawnError):
+    """The call was not executed; the same call may succeed later."""
+
+    code = "unavailable"
+    retryable = True
+
+
+class NotStarted(Unavailable):
+    """The deadline passed before the action was started."""
+
+    code = "not-started"
+
+
+class MailboxFull(Unavailable):
+    """The actor has as many commands waiting or uncommitted as its type allows."""
+
+    code = "mailbox-full"
+
+
+class TooManyKeys(Unavailable):
+    """The actor can't remember one more idempotency key: all it has are younger than 15 min."""
+
+    code = "too-many-keys"
+
+
+class TooManyWaiting(Unavailable):
+    """The node holds as many waiting calls as it may."""
+
+    code = "too-many-waiting"
+
+
+class Draining(Unavailable):
+    """The node is stopping and takes no new calls."""
+
+    code = "draining"
+
+
+class Fenced(Unavailable):
+    """Another node owns the partition; this one has stopped writing it. Nothing is lost."""
+
+    code = "fenced"
+
+
+class LogUnreachable(Unavailable):
+    """The event log does not answer."""
+
+    code = "log-unreachable"
+
+
+class StoreUnreachable(Unavailable):
+    """The snapshot store does not answer, and the actor is not in memory."""
+
+    code = "store-unreachable"
+
+
+class NodeUnreachable(Unavailable):
+    """No node answers at the address; the call did not reach one."""
+
+    code = "node-unreachable"
+
+
+class OutcomeUnknown(SpawnError):
+    """The deadline passed while the action ran or its commit was on the way."""
+
+    code = "outcome-unknown"
+
+
+class ActionFailed(SpawnError):
+    """User code raised something else than `Rejected`; the actor's state is as it was."""
+
+    code = "action-failed"
+
+
+class ReplyGone(SpawnError):
+    """The command was executed before; the record with its reply is no longer in the log."""
+
+    code = "reply-gone"
+
+
+class ActorParked(SpawnError):
+    """A stored record of this actor can't be read, so its state can't be rebuilt."""
+
+    code = "actor-parked"
+
+
+class StartRefused(SpawnError):
+    """The node can't start as it is set up."""
+
+    code = "start-refused"
+
+
+class InvalidSettings(StartRefused):
+    """One or more settings are wrong; the text lists every one of them."""
+
+    code = "invalid-settings"
+
+
+class InvalidTarget(StartRefused):
+    """The target file or module can't be loaded or declares no actors."""
+
+    code = "invalid-target"
+
+
+class PortTaken(StartRefused):
+    """The HTTP port is in use."""
+
+    code = "port-taken"
+
+
+class ForeignLog(StartRefused):
+    """The topic was written by another system, or does not belong to these snapshots."""
+
+    code = "foreign-log"
+
+
+class SchemaIncompatible(StartRefused):
+    """The code's event or state types can't read what the topic holds."""
+
+    code = "schema-incompatible"
+
+
+class PartitionStopped(StartRefused):
+    """The log lost acknowledged records, or holds a record that no reader may pass over."""
+
+    code = "partition-stopped"

@@ -1,0 +1,148 @@
+"""Topics, schemas and tables: what must be there before a node can serve (`spawn init`).
+
+One idempotent step, run by `spawn init` and by every node at its start unless told not to create.
+What exists is never changed: what differs from the settings is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from eventstore.codec import SchemaEntry
+from eventstore.log import EventLog, LogAdmin, TopicSettings, TopicState
+from eventstore.schema_topic import read_schemas, write_schemas
+from eventstore.snapshots import SnapshotStore
+from spawn.core.behavior import Behavior, SchemaUse
+from spawn.core.ids import schemas_topic, topic_of
+from spawn.errors import StartRefused
+
+__all__ = ["ensure_schemas", "ensure_topics", "event_topics"]
+
+_EXPECTED: Final = {
+    "cleanup.policy": "delete",
+    "retention.ms": "-1",
+    "retention.bytes": "-1",
+    "unclean.leader.election.enable": "false",
+}
+"""What the broker must say of an event topic; else acknowledged events can go (design 3.1)."""
+
+
+def event_topics(
+    system: str, behaviors: Sequence[Behavior], default_partitions: int
+) -> Mapping[str, int]:
+    """Return the topics of some actor types with the partitions that they want.
+
+    Raises: StartRefused - two types share a topic and want different numbers.
+    """
+    topics: dict[str, int] = {}
+    for behavior in behaviors:
+        settings = behavior.settings
+        topic = topic_of(system, settings.topic or behavior.type)
+        wanted = 1 if settings.named_id else settings.partitions or default_partitions
+        if topics.setdefault(topic, wanted) != wanted:
+            raise StartRefused(
+                f"{behavior.type} wants {wanted} partitions of topic {topic}, another type of "
+                f"that topic wants {topics[topic]}",
+                hint="types that share a topic share its partitions: give them one number",
+            )
+    return topics
+
+
+async def ensure_topics(
+    admin: LogAdmin,
+    store: SnapshotStore,
+    system: str,
+    wanted: Mapping[str, int],
+    *,
+    replication: int | None,
+    create: bool,
+    say: Callable[[str], None],
+) -> Mapping[str, int]:
+    """Make what is missing; return the event topics with the partitions that they have.
+
+    Raises: StartRefused (something is missing and may not be created, or can't be used),
+    LogUnavailable, LogRefused, SnapshotsUnavailable.
+    """
+    schemas = schemas_topic(system)
+    existing = await admin.describe([*wanted, schemas])
+    missing = [topic for topic in (*wanted, schemas) if topic not in existing]
+    if missing and not create:
+        raise StartRefused(
+            f"missing topics: {', '.join(missing)}",
+            hint="`spawn init TARGET` creates them, or start without --no-create",
+        )
+    if missing:
+        await admin.create({
+            topic: TopicSettings(
+                partitions=wanted.get(topic, 1),
+                replication=replication,
+                compacted=topic == schemas,
+            )
+            for topic in missing
+        })  # fmt: skip
+        existing = await admin.describe([*wanted, schemas])
+    if await admin.brokers() == 1:
+        say("warning: one broker: what it acknowledged is lost with its disk")
+    for topic in wanted:
+        if topic not in existing:
+            raise StartRefused(f"topic {topic} was created but the log does not show it")
+        for text in _differences(existing[topic], wanted[topic]):
+            say(f"warning: {text}")
+    if create:
+        for name in await store.migrate():
+            say(f"database: applied {name}")
+    return {topic: existing[topic].partitions for topic in wanted}
+
+
+def _differences(state: TopicState, partitions: int) -> Sequence[str]:
+    found = []
+    if state.partitions != partitions:
+        found.append(
+            f"topic {state.name} has {state.partitions} partitions, the settings say "
+            f"{partitions}; the topic's number counts"
+        )
+    for name, expected in _EXPECTED.items():
+        actual = state.settings.get(name, expected)
+        if actual != expected:
+            found.append(
+                f"topic {state.name} has {name}={actual}; acknowledged events are only safe with "
+                f"{name}={expected}"
+            )
+    if state.replication >= 3 and state.settings.get("min.insync.replicas", "2") == "1":
+        found.append(
+            f"topic {state.name} has min.insync.replicas=1; an acknowledged event may stand on "
+            "one broker only"
+        )
+    return found
+
+
+async def ensure_schemas(
+    log: EventLog, system: str, behaviors: Sequence[Behavior], time_ms: int
+) -> None:
+    """Tell each type what its topic was written with; write down what it will write.
+
+    Raises: SchemaIncompatible (a type can't read its history), LogUnavailable, TopicMissing.
+    """
+    topic = schemas_topic(system)
+    known = await read_schemas(log, topic)
+    have = {(entry.type, entry.role, entry.name, entry.fingerprint) for entry in known}
+    fresh: list[SchemaEntry] = []
+    for behavior in behaviors:
+        behavior.learn([
+            SchemaUse(
+                entry.type,
+                "state" if entry.role == "state" else "event",
+                entry.name,
+                entry.fingerprint,
+                entry.schema,
+            )
+            for entry in known
+            if entry.type == behavior.type
+        ])  # fmt: skip
+        fresh += [
+            SchemaEntry(use.type, use.role, use.name, use.fingerprint, use.schema)
+            for use in behavior.schemas
+            if (use.type, use.role, use.name, use.fingerprint) not in have
+        ]
+    await write_schemas(log, topic, fresh, time_ms)

@@ -1,0 +1,163 @@
+"""Activation: an actor's state from its snapshot, the tail, or the whole of its history.
+
+Actors are loaded lazily and in batches. A store that went back to an older copy is noticed with
+the very statement that loads, and the log is read again from there first (log protocol 4).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from eventstore.errors import CorruptRecord, LogRefused, UnreadableBody
+from eventstore.history import walk_back
+from eventstore.log import EventLog, TopicPartition
+from eventstore.records import NO_PREVIOUS, Commit, Outcome, StoredRecord
+from eventstore.snapshots import ActorName, ActorRow, KeyRow, Loaded, SnapshotStore
+from spawn.core.actors import UNLOADED, Actor
+from spawn.core.behavior import Behavior
+from spawn.core.checkpoint import restore_fold
+from spawn.core.fold import Fold
+from spawn.core.keys import BoundKey, Keys
+from spawn.core.partition import Partition
+from spawn.core.tail import Base, base_from_row, fold_tail
+
+__all__ = ["Activation", "refold"]
+
+BATCH: Final = 500
+"""Actors loaded by one statement."""
+_SLICE: Final = 50
+"""Actors rebuilt between two turns of the event loop."""
+
+
+class Activation:
+    """Loads the actors of one partition."""
+
+    def __init__(
+        self, at: TopicPartition, machine: Partition, log: EventLog, store: SnapshotStore
+    ) -> None:
+        self._at = at
+        self._machine = machine
+        self._log = log
+        self._store = store
+
+    async def load(self, actors: Sequence[Actor]) -> Mapping[Actor, str]:
+        """Give every actor its state; return those whose state can't be rebuilt, and why.
+
+        Raises: SnapshotsUnavailable, LogUnavailable - nothing was changed for those not reached.
+        """
+        broken: dict[Actor, str] = {}
+        stored = await self._read(actors)
+        for index, actor in enumerate(actors):
+            if actor.state is not UNLOADED:
+                continue
+            if index % _SLICE == _SLICE - 1:
+                await asyncio.sleep(0)
+            try:
+                await self._rebuild(actor, stored)
+            except (CorruptRecord, LogRefused) as error:
+                broken[actor] = f"{self._at} {error}"
+        return broken
+
+    async def _read(self, actors: Sequence[Actor]) -> Loaded:
+        """Read the rows of those that need one, with the log in step with the store."""
+        names = [
+            (actor.table.type, actor.id.decode())
+            for actor in actors
+            if actor.tail is None or actor.tail.needs_base
+        ]
+        if not names:
+            return Loaded(self._machine.residents.base, {}, {})
+        while True:
+            stored = await self._store.load(self._at, names)
+            if stored.checkpoint >= self._machine.residents.base:
+                return stored
+            await self.read_again()
+
+    async def read_again(self) -> None:
+        """The store went back: take from the log again what it lost.
+
+        Every record from the stored checkpoint on makes its actor dirty, so that the next flush
+        writes it. Source: log protocol 4, last rule but one.
+        """
+        machine = self._machine
+        checkpoint = await self._store.checkpoint(self._at)
+        end = machine.residents.base
+        if checkpoint is None:
+            start, _ = await self._log.bounds(self._at)
+            fold = Fold(start)
+        else:
+            fold = restore_fold(checkpoint)
+        if fold.position >= end:
+            return
+        lost: list[tuple[Commit, StoredRecord]] = []
+        start = fold.position
+        async for chunk in self._log.read(self._at, start, end):
+            for index, record in enumerate(chunk):
+                commit = fold.step(record, chunk, index)
+                if commit is not None:
+                    lost.append((commit, record))
+        machine.residents.store_went_back(start, lost)
+
+    async def _rebuild(self, actor: Actor, stored: Loaded) -> None:
+        name: ActorName = (actor.table.type, actor.id.decode())
+        behavior = actor.table.behavior
+        row = stored.actors.get(name)
+        tail = actor.tail
+        offset = actor.offset
+        if offset == NO_PREVIOUS and row is not None:
+            offset = row.offset
+        base = self._base(actor, row)
+        if base is None:
+            base = await refold(self._log, self._at, behavior, actor.id, offset)
+        elif tail is not None:
+            below = row.offset if row is not None else NO_PREVIOUS
+            records = [record for record in tail.records if record[0] > below]
+            base = fold_tail(behavior, name[1], base, records)
+        keys = _keys(stored.keys.get(name, ()))
+        if tail is not None:
+            keys = tail.bind_keys(keys)
+        if behavior.has_on_activate:
+            state = base.state if base.revision and not base.deleted else behavior.initial(name[1])
+            await behavior.on_activate(name[1], state, base.revision)
+        if actor.state is UNLOADED and actor.tail is tail:
+            self._machine.residents.loaded(actor, base, offset, keys)
+
+    @staticmethod
+    def _base(actor: Actor, row: ActorRow | None) -> Base | None:
+        """Return where to start; None: nothing usable is stored, the history must be walked."""
+        if row is not None:
+            return base_from_row(actor.table.behavior, row)
+        if actor.tail is not None and actor.tail.needs_base:
+            return None
+        return Base(None, 0, False)
+
+
+async def refold(
+    log: EventLog, at: TopicPartition, behavior: Behavior, key: bytes, offset: int
+) -> Base:
+    """Fold an actor's whole history up to the record at `offset`; no snapshot is looked at.
+
+    Raises: CorruptRecord (a record can't be read; position named), LogRefused (the log is not kept
+    that far back), LogUnavailable.
+    """
+    try:
+        records = [
+            (record.offset, record.value)
+            async for record in walk_back(log, at, key, offset)
+            if record.commit.outcome == Outcome.APPLIED
+        ]
+    except LogRefused as error:
+        raise UnreadableBody(f"its history is no longer in the log: {error}") from error
+    records.reverse()
+    return fold_tail(behavior, key.decode(), Base(None, 0, False), records)
+
+
+def _keys(rows: Sequence[KeyRow]) -> Keys | None:
+    if not rows:
+        return None
+    keys = Keys()
+    for row in sorted(rows, key=lambda row: row.offset):
+        keys.bound[row.key] = BoundKey(row.payload, row.offset, row.time_us)
+    return keys

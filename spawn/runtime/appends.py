@@ -1,0 +1,145 @@
+"""The appends of one partition: one in flight, the gap, the unknown outcome (log protocol 5)."""
+
+from __future__ import annotations
+
+import asyncio
+import bisect
+import logging
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from eventstore.errors import LogRefused, LogUnavailable, UnreadablePrefix
+from eventstore.log import LogRecord, TopicPartition
+from eventstore.records import StoredRecord
+from spawn.core.actors import Actor, Entry
+from spawn.core.fold import LossDetected
+from spawn.core.ingress import COMMIT_BUCKETS_S
+from spawn.core.partition import Append, Partition, Phase
+from spawn.errors import PartitionStopped
+from spawn.runtime.context import NodeContext
+from spawn.runtime.takeover import append_claim, lost_to
+from spawn.runtime.waiting import Backoff
+
+__all__ = ["Appends"]
+
+_logger = logging.getLogger("spawn.partition")
+
+SLOW_APPEND_S: Final = 2.0
+"""An append that took longer may hide a change of the log's leader: its records are read again
+before they count (log protocol 11)."""
+
+
+class Appends:
+    """Owns everything that is appended to one partition while its machine is active."""
+
+    def __init__(
+        self,
+        context: NodeContext,
+        at: TopicPartition,
+        machine: Partition,
+        settled: Callable[[Sequence[Entry]], None],
+        resumed: Callable[[Sequence[Actor]], None],
+    ) -> None:
+        self._context = context
+        self._at = at
+        self._machine = machine
+        self._settled = settled
+        self._resumed = resumed
+        self.wake = asyncio.Event()
+        """Set it when something was decided or a read waits."""
+        self.idle = asyncio.Event()
+        """Set while nothing is in flight and nothing waits to be appended."""
+        self.idle.set()
+        self.buckets = [0] * (len(COMMIT_BUCKETS_S) + 1)
+        self.seconds = 0.0
+
+    async def run(self) -> None:
+        """Append what is decided until the partition is lost; never returns.
+
+        Raises: PartitionLost, PartitionStopped.
+        """
+        machine, clock = self._machine, self._context.clock
+        while True:
+            await self.wake.wait()
+            self.wake.clear()
+            self.idle.clear()
+            try:
+                while (append := machine.cut(clock.monotonic())) is not None:
+                    await self._append(append)
+            except (LossDetected, UnreadablePrefix) as error:
+                machine.phase = Phase.STOPPED
+                raise PartitionStopped(
+                    f"{self._at} stopped: {error}",
+                    at=str(self._at),
+                    hint="the log lost or garbled records; nothing more is written here until an "
+                    "operator decides",
+                ) from error
+            self.idle.set()
+
+    async def _append(self, append: Append) -> None:
+        machine, clock = self._machine, self._context.clock
+        started = clock.monotonic()
+        records = [LogRecord(key, value) for key, value in append.records]
+        try:
+            base = await self._context.log.append(self._at, records, clock.time_us() // 1000)
+        except LogUnavailable as error:
+            await self._recover(error)
+            return
+        except LogRefused as error:
+            raise LossDetected(f"the log refuses a batch of {len(records)}: {error}") from error
+        elapsed = clock.monotonic() - started
+        self.buckets[bisect.bisect_left(COMMIT_BUCKETS_S, elapsed)] += 1
+        self.seconds += elapsed
+        settled = None
+        if elapsed < SLOW_APPEND_S:
+            settled = machine.acknowledged(base)
+        if settled is None:
+            await self._read_gap(base + len(records))
+        else:
+            self._settled(settled)
+
+    async def _read_gap(self, end: int) -> None:
+        """The batch does not stand where it was expected: what counts is what the log says."""
+        try:
+            records = await self._read(end)
+        except LogUnavailable as error:
+            await self._recover(error)
+            return
+        await self._observe(records)
+        machine = self._machine
+        if machine.inflight:
+            raise LossDetected(f"an acknowledged batch is not in the log below offset {end}")
+
+    async def _recover(self, cause: LogUnavailable) -> None:
+        """The outcome is unknown: claim again, read what counts, run the rest again."""
+        machine = self._machine
+        _logger.warning("%s: an append's outcome is unknown (%s); claiming again", self._at, cause)
+        machine.lost()
+        backoff = Backoff()
+        before = machine.mine
+        while True:
+            try:
+                own = await append_claim(self._context, self._at, machine, "recover")
+                records = await self._read(own.offset + 1)
+            except LogUnavailable as error:
+                _logger.warning("%s: recovery waits for the log: %s", self._at, error)
+                await backoff.sleep()
+                continue
+            await self._observe(records)
+            if machine.fold.fence.claim != before:
+                break
+        self._resumed(machine.resume())
+
+    async def _read(self, end: int) -> Sequence[StoredRecord]:
+        """Read from one record before the position, so that this one can be compared."""
+        start = max(self._machine.fold.position - 1, 0)
+        records: list[StoredRecord] = []
+        async for chunk in self._context.log.read(self._at, start, end):
+            records += chunk
+        return records
+
+    async def _observe(self, records: Sequence[StoredRecord]) -> None:
+        machine = self._machine
+        self._settled(machine.observe(records))
+        if machine.phase is Phase.FENCED:
+            raise await lost_to(self._context, self._at, machine)

@@ -1,0 +1,55 @@
+"""What every partition worker of a node shares (the node fills it in)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from eventstore.log import EventLog
+from eventstore.snapshots import SnapshotStore
+from spawn.core.commands import Command
+from spawn.core.partition import Limits
+from spawn.runtime.clock import Clock
+
+__all__ = ["NodeContext", "RuntimeSettings"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeSettings:
+    """Settings of the runtime; the node takes them from its configuration."""
+
+    limits: Limits = field(default_factory=Limits)
+    calls_max: int = 20_000
+    """Calls that a node holds at once, waiting, running or uncommitted; one more is refused."""
+    flush_interval_s: float = 5.0
+    """The longest that a change stays out of the store while that is reachable."""
+    flush_actors: int = 10_000
+    """Changed actors of one partition that start a flush at once."""
+    state_bytes_max: int = 4 * 1024 * 1024
+    """Of one encoded state; a larger one is not kept as a snapshot and refolded each time."""
+    actor_memory_bytes: int = 1024**3
+    """Above it the least recently used actors leave memory (estimated, see `passivation`)."""
+    discard_stale_snapshots: bool = False
+    """Development: snapshots of a log that is gone are deleted instead of refused."""
+
+
+@dataclass(slots=True, kw_only=True)
+class NodeContext:
+    """Ports, identity and settings."""
+
+    system: str
+    owner: bytes
+    """Random id of this process's start."""
+    endpoint: str
+    """Where this node answers; stands in its claims."""
+    log: EventLog
+    store: SnapshotStore
+    clock: Clock
+    settings: RuntimeSettings
+    say: Callable[[str], None]
+    """Tells people what happened, once."""
+    takeovers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
+    """Partitions taken over at once: each reads its tail into memory in large pieces."""
+    outstanding: set[Command] = field(default_factory=set)
+    """Every command and read that has no outcome yet; the deadline sweeper looks here."""

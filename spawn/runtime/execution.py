@@ -1,0 +1,285 @@
+"""Running commands and reads of one partition's actors.
+
+A plain action runs to completion inside the step that started it; an async one in a task that
+drains its actor's mailbox. One action at a time per actor, many actors at once; an actor's next
+command runs on its uncommitted state. A read-only action runs at once on the committed state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, cast
+
+from eventstore.codec import decode_commit_body
+from eventstore.errors import CorruptRecord, LogRefused, LogUnavailable
+from eventstore.history import read_one
+from eventstore.log import TopicPartition
+from eventstore.records import Outcome
+from spawn.core.actors import UNLOADED, Actor
+from spawn.core.commands import Answer, Command
+from spawn.core.decision import Decision, Refusal
+from spawn.core.ids import Position
+from spawn.core.keys import BoundKey
+from spawn.core.partition import Partition
+from spawn.errors import (
+    ActorParked,
+    LogUnreachable,
+    NotStarted,
+    ReplyGone,
+    SpawnError,
+)
+from spawn.runtime.context import NodeContext
+from spawn.runtime.outcomes import KEY_REUSED, fail
+
+__all__ = ["STATE_READ", "Execution"]
+
+_logger = logging.getLogger("spawn.actor")
+
+STATE_READ: Final = ""
+"""The action name of a read of the whole state; no action can be named so."""
+_INLINE_READS: Final = 64
+"""Reads answered within one turn of the event loop; the next one waits for the next turn, so that
+a loop of reads, whose futures are done at once, does not starve everything else."""
+
+
+class Execution:
+    """Runs what the machine of one partition says may run."""
+
+    def __init__(
+        self,
+        context: NodeContext,
+        at: TopicPartition,
+        machine: Partition,
+        tasks: asyncio.TaskGroup,
+        wake: asyncio.Event,
+    ) -> None:
+        self._context = context
+        self._at = at
+        self._machine = machine
+        self._tasks = tasks
+        self._wake = wake
+        self._loop = asyncio.get_running_loop()
+        self._inline_reads = 0
+
+    # --- commands --------------------------------------------------------------------------------
+
+    def start(self, actor: Actor) -> None:
+        """Run the actor's commands until it has none left, or one takes a task of its own."""
+        machine, behavior, clock = self._machine, actor.table.behavior, self._context.clock
+        actions = behavior.actions
+        while (command := machine.start(actor)) is not None:
+            if self._expired(actor, command):
+                continue
+            bound = None
+            if command.key is not None:
+                try:
+                    bound = machine.bound_key(actor, command, clock.time_us())
+                except SpawnError as error:
+                    self._refuse(actor, command, error)
+                    continue
+            command.started = True
+            if bound is not None:
+                self._spawn(self._repeat(actor, command, bound))
+                return
+            if actions[command.action].is_async:
+                self._spawn(self._run_async(actor, command))
+                return
+            time_us = machine.time(clock.time_us())
+            decision = self._call(actor, command, time_us)
+            machine.decide(actor, command, cast("Decision", decision), time_us)
+            self._wake.set()
+
+    def _expired(self, actor: Actor, command: Command) -> bool:
+        """Drop a command that nobody waits for any more and that was never started."""
+        waiter = command.waiter
+        if self._loop.time() < command.deadline and (waiter is None or not waiter.done()):
+            return False
+        error = NotStarted(f"the deadline passed before {command.action} was started")
+        self._refuse(actor, command, error)
+        return True
+
+    def _refuse(self, actor: Actor, command: Command, error: SpawnError) -> None:
+        self._machine.abandon(actor)
+        self._context.outstanding.discard(command)
+        error.at = error.at or actor.name
+        fail(command, error)
+
+    def _call(self, actor: Actor, command: Command, time_us: int) -> Decision | Awaitable[Decision]:
+        work = actor.work
+        assert work is not None, "a started command keeps its actor busy"
+        alive = work.revision if not work.deleted else 0
+        return actor.table.behavior.run(
+            command.action, actor.id.decode(), work.state, alive, time_us, command
+        )
+
+    async def _run_async(self, actor: Actor, command: Command) -> None:
+        machine = self._machine
+        time_us = machine.time(self._context.clock.time_us())
+        decision = self._call(actor, command, time_us)
+        if not isinstance(decision, Decision):
+            decision = await decision
+        machine.decide(actor, command, decision, machine.time(time_us))
+        self._wake.set()
+        self._resume()
+        self.start(actor)
+
+    async def _repeat(self, actor: Actor, command: Command, bound: BoundKey) -> None:
+        """Answer a command whose key is bound from the first record; it leaves its own record."""
+        machine = self._machine
+        work = actor.work
+        assert work is not None, "a started command keeps its actor busy"
+        assert command.key is not None, "only a key binds"
+        try:
+            first = await read_one(self._context.log, self._at, actor.id, bound.offset)
+            body = decode_commit_body(first.value, first.commit.body_at)
+        except (LogRefused, CorruptRecord):
+            text = f"{actor.name} did this before; its reply is no longer in the log"
+            self._refuse(actor, command, ReplyGone(text))
+        except LogUnavailable as error:
+            self._refuse(actor, command, LogUnreachable(f"the first reply can't be read: {error}"))
+        else:
+            outcome = Outcome(first.commit.outcome)
+            refusal = None if body.refusal is None else Refusal(*body.refusal)
+            reply_json, reply = body.reply, None
+            if command.key.payload != bound.payload:
+                outcome, reply_json = Outcome.REJECTED, b"null"
+                refusal = Refusal(
+                    KEY_REUSED,
+                    f"the idempotency key was used with {actor.name} for {body.action} with "
+                    "another payload; nothing was done",
+                )
+            elif outcome <= Outcome.UNCHANGED:
+                outcome = Outcome.UNCHANGED
+                reply = actor.table.behavior.decode_reply(body.action, reply_json)
+            decision = Decision(
+                outcome, work.state, reply=reply, reply_json=reply_json, refusal=refusal
+            )
+            time_us = machine.time(self._context.clock.time_us())
+            first_place = (bound.offset, first.commit.revision)
+            machine.decide(actor, command, decision, time_us, first_place)
+            self._wake.set()
+        self._resume()
+        self.start(actor)
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        self._tasks.create_task(work)  # type: ignore[arg-type]
+
+    def _resume(self) -> None:
+        """Start the actors that the machine says may go on."""
+        while actors := self._machine.resumable:
+            self._machine.resumable = []
+            for actor in actors:
+                self.start(actor)
+
+    def resume(self) -> None:
+        """After something was settled: start the actors that waited for it."""
+        if self._machine.resumable:
+            self._resume()
+
+    # --- reads -----------------------------------------------------------------------------------
+
+    def read(self, command: Command) -> None:
+        """Run a read now, or keep it until it may."""
+        machine = self._machine
+        actor = machine.read(command, self._context.clock.monotonic())
+        if actor is None:
+            if machine.reads:
+                self._wake.set()
+            return
+        if self._inline_reads == 0:
+            self._loop.call_soon(self._next_turn)
+        self._inline_reads += 1
+        if self._inline_reads > _INLINE_READS:
+            self._loop.call_soon(self.run_read, actor, command)
+        else:
+            self.run_read(actor, command)
+
+    def _next_turn(self) -> None:
+        self._inline_reads = 0
+
+    def readable(self) -> None:
+        """After an acknowledged append: run the reads that it allows."""
+        for command in self._machine.readable(self._context.clock.monotonic()):
+            actor = self._machine.residents.actor(command.type, command.id)
+            if actor.state is UNLOADED:
+                self.read(command)
+            else:
+                self.run_read(actor, command)
+
+    def run_read(self, actor: Actor, command: Command) -> None:
+        """Run a read on the actor's committed state and tell its outcome.
+
+        The lease was judged on arrival; a pause between that and the answer does no harm.
+        """
+        if command.waiter is None or command.waiter.done():
+            self._context.outstanding.discard(command)
+            return
+        state, revision, offset = actor.state, actor.revision, actor.offset
+        position = Position(*self._at, offset) if offset else None
+        if command.action == STATE_READ:
+            self._tell(command, lambda: (state, revision, position))
+            return
+        alive = revision if not actor.deleted else 0
+        time_us = self._machine.time(self._context.clock.time_us())
+        behavior = actor.table.behavior
+
+        def run() -> Any:
+            return behavior.read(command.action, actor.id.decode(), state, alive, time_us, command)
+
+        if behavior.actions[command.action].is_async:
+            self._spawn(self._read_async(actor, command, run, revision, position))
+        else:
+            self._tell(command, lambda: self._answer(actor, command, run(), revision, position))
+
+    async def _read_async(
+        self,
+        actor: Actor,
+        command: Command,
+        run: Callable[[], Any],
+        revision: int,
+        position: Position | None,
+    ) -> None:
+        try:
+            reply = await run()
+        except SpawnError as error:
+            self._context.outstanding.discard(command)
+            fail(command, error)
+        else:
+            self._tell(command, lambda: self._answer(actor, command, reply, revision, position))
+
+    @staticmethod
+    def _answer(
+        actor: Actor, command: Command, reply: Any, revision: int, position: Position | None
+    ) -> Any:
+        if not command.wants_answer:
+            return reply
+        encoded = actor.table.behavior.encode_reply(command.action, reply)
+        return Answer(encoded, revision, position)
+
+    def _tell(self, command: Command, result: Callable[[], Any]) -> None:
+        self._context.outstanding.discard(command)
+        waiter = command.waiter
+        try:
+            outcome = result()
+        except SpawnError as error:
+            fail(command, error)
+            return
+        if waiter is not None and not waiter.done():
+            waiter.set_result(outcome)
+
+    # --- refusals of a whole actor ---------------------------------------------------------------
+
+    def park(self, actor: Actor, reason: str) -> None:
+        """The actor's state can't be rebuilt: tell everybody who waits, and keep it so."""
+        _logger.error("%s is parked: %s", actor.name, reason)
+        for command in self._machine.residents.park(actor, reason):
+            self._context.outstanding.discard(command)
+            fail(command, ActorParked(reason, at=actor.name))
+
+    def refuse_all(self, commands: Sequence[Command], error: SpawnError) -> None:
+        """Tell several commands the same reason."""
+        for command in commands:
+            self._context.outstanding.discard(command)
+            fail(command, error)

@@ -1,0 +1,149 @@
+"""Write-behind: changed actors and the checkpoint of their partition, to the store in batches.
+
+Off the commit path: a slow or dead store delays nothing but the next flush. Everything written was
+captured from committed state in one step (log protocol 4); it is encoded in slices, so that no
+flush holds up the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final
+
+from eventstore.errors import SnapshotsUnavailable
+from eventstore.log import TopicPartition
+from eventstore.snapshots import ActorRow, FlushSlice, HistoryRow, KeyRow, SnapshotStore
+from spawn.core.actors import UNLOADED, Actor
+from spawn.core.partition import Partition
+from spawn.core.residents import Capture, Captured
+
+__all__ = ["UNREADABLE", "Flusher"]
+
+SLICE: Final = 100
+"""Actors encoded between two turns of the event loop: about 0.3 ms."""
+UNREADABLE: Final = -1
+"""The `version` of a row without a usable state: its actor is refolded from the log."""
+_NO_FINGERPRINT: Final = bytes(8)
+
+
+class Flusher:
+    """Flushes one partition."""
+
+    def __init__(
+        self,
+        at: TopicPartition,
+        machine: Partition,
+        store: SnapshotStore,
+        state_bytes_max: int,
+        read_again: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._at = at
+        self._machine = machine
+        self._store = store
+        self._state_bytes_max = state_bytes_max
+        self._read_again = read_again
+        self.state_bytes = 64.0
+        """Moving average of an encoded state's size; passivation estimates memory with it."""
+
+    async def flush(self) -> bool:
+        """Write one checkpoint with all actors changed since the last; tell whether it stands.
+
+        Every dirty actor must be loaded. Raises: SnapshotsUnavailable - nothing was written, or
+        nobody knows; the actors stay dirty either way, and a row never replaces a newer one.
+        """
+        machine = self._machine
+        if machine.fold.position <= machine.residents.base:
+            return True
+        capture = machine.residents.capture(machine.fold)
+        applied = False
+        try:
+            applied = await self._store.flush(
+                self._at, capture.checkpoint, capture.base, self._slices(capture)
+            )
+        finally:
+            if applied:
+                machine.residents.flushed(capture)
+            else:
+                machine.residents.flush_failed(capture)
+        if not applied:
+            await self._read_again()
+        return applied
+
+    async def _slices(self, capture: Capture) -> AsyncIterator[FlushSlice]:
+        actors = capture.actors
+        for start in range(0, len(actors), SLICE):
+            chunk = actors[start : start + SLICE]
+            yield FlushSlice(
+                [self._row(captured) for captured in chunk],
+                (),
+                [row for captured in chunk for row in _key_rows(captured)],
+                [
+                    (captured.actor.table.type, captured.actor.id.decode(), key)
+                    for captured in chunk
+                    for key in captured.dropped_keys
+                ],
+            )
+            await asyncio.sleep(0)
+        for start in range(0, len(capture.history), SLICE):
+            chunk_of_history = capture.history[start : start + SLICE]
+            yield FlushSlice((), [_history_row(*entry) for entry in chunk_of_history])
+            await asyncio.sleep(0)
+
+    def _row(self, captured: Captured) -> ActorRow:
+        actor = captured.actor
+        behavior = actor.table.behavior
+        name = (actor.table.type, actor.id.decode())
+        if captured.deleted or captured.revision == 0:
+            return ActorRow(
+                *name, captured.revision, captured.offset, captured.deleted, None,
+                _NO_FINGERPRINT, behavior.settings.snapshot_version, 0,
+            )  # fmt: skip
+        if captured.state is UNLOADED:
+            return _unreadable_row(captured, name)
+        fingerprint, data = behavior.encode_state(captured.state)
+        self.state_bytes += (len(data) - self.state_bytes) * 0.01
+        if len(data) > self._state_bytes_max:
+            return _unreadable_row(captured, name)
+        return ActorRow(
+            *name, captured.revision, captured.offset, False, data, fingerprint,
+            behavior.settings.snapshot_version, zlib.crc32(data),
+        )  # fmt: skip
+
+
+def _unreadable_row(captured: Captured, name: tuple[str, str]) -> ActorRow:
+    """Return a row that only tells where the actor's history ends: parked, or too large."""
+    return ActorRow(
+        *name, captured.revision, captured.offset, False, b"", _NO_FINGERPRINT, UNREADABLE, 0
+    )
+
+
+def _key_rows(captured: Captured) -> list[KeyRow]:
+    actor = captured.actor
+    return [
+        KeyRow(actor.table.type, actor.id.decode(), key, bound.payload, bound.offset, bound.time_us)
+        for key, bound in captured.keys.items()
+    ]
+
+
+def _history_row(actor: Actor, revision: int, offset: int, state: object) -> HistoryRow:
+    fingerprint, data = actor.table.behavior.encode_state(state)
+    return HistoryRow(actor.table.type, actor.id.decode(), revision, offset, data, fingerprint)
+
+
+async def keep_flushing(
+    flush: Callable[[], Awaitable[None]], wanted: asyncio.Event, interval_s: float
+) -> None:
+    """Flush every `interval_s`, or at once when `wanted` is set; go on after a dead store."""
+    while True:
+        try:
+            async with asyncio.timeout(interval_s):
+                await wanted.wait()
+        except TimeoutError:
+            pass
+        wanted.clear()
+        try:
+            await flush()
+        except SnapshotsUnavailable:
+            await asyncio.sleep(interval_s)

@@ -1,0 +1,146 @@
+"""A node: the composition root, where ports meet their adapters (design 7).
+
+`Node` holds what runs; `serve` is its life. It knows no flags and no files: the CLI gives it
+settings, a target and an already built log and store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from eventstore.log import EventLog, TopicPartition
+from eventstore.snapshots import SnapshotStore
+from spawn.core.behavior import Behavior
+from spawn.core.ids import topic_of
+from spawn.runtime.clock import Clock, SystemClock, random_id
+from spawn.runtime.context import NodeContext, RuntimeSettings
+from spawn.runtime.dispatcher import NodeDispatcher, Served
+from spawn.runtime.ownership import Ownership
+from spawn.runtime.partition_worker import PartitionWorker
+from spawn.runtime.passivation import Passivation
+from spawn.runtime.tasks import first_error
+
+__all__ = ["Node", "NodePlan"]
+
+_GC_THRESHOLDS = (50_000, 20, 100)
+"""Rare collections: records and commands are freed by their counts, and a full collection over all
+actors stops the event loop (commit-path measurement, traps)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodePlan:
+    """What a node is to serve and with what."""
+
+    system: str
+    endpoint: str
+    behaviors: Sequence[Behavior]
+    topics: Mapping[str, int]
+    """Event topic -> partitions, as they exist."""
+    log: EventLog
+    store: SnapshotStore
+    settings: RuntimeSettings
+    body_bytes_max: int
+    say: Callable[[str], None]
+    clock: Clock | None = None
+
+
+class Node:
+    """Owns partitions and answers calls; make it inside a running event loop."""
+
+    def __init__(self, plan: NodePlan) -> None:
+        self._plan = plan
+        self.context = NodeContext(
+            system=plan.system,
+            owner=random_id(),
+            endpoint=plan.endpoint,
+            log=plan.log,
+            store=plan.store,
+            clock=plan.clock or SystemClock(),
+            settings=plan.settings,
+            say=plan.say,
+        )
+        served = self._serve_types()
+        self._workers = _by_topic(served)
+        self.dispatcher = NodeDispatcher(self.context, served, plan.body_bytes_max)
+        self.serving = asyncio.Event()
+        """Set once every partition was taken over."""
+
+    def _serve_types(self) -> Mapping[str, Served]:
+        plan = self._plan
+        of_topic: dict[str, list[Behavior]] = {}
+        for behavior in sorted(plan.behaviors, key=lambda b: b.type):
+            topic = topic_of(plan.system, behavior.settings.topic or behavior.type)
+            of_topic.setdefault(topic, []).append(behavior)
+        served: dict[str, Served] = {}
+        for topic, behaviors in of_topic.items():
+            workers = [
+                PartitionWorker(self.context, TopicPartition(topic, partition), behaviors)
+                for partition in range(plan.topics[topic])
+            ]
+            for behavior in behaviors:
+                served[behavior.type] = Served(behavior, workers)
+        return served
+
+    async def is_fresh(self) -> bool:
+        """Tell whether nothing was ever written to this node's topics. Raises: LogUnavailable."""
+        for worker in self._workers:
+            _, end = await self.context.log.bounds(worker.at)
+            if end > 0:
+                return False
+        return True
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[NodeDispatcher]:
+        """Own and serve while the body runs; then stop without ceremony (see `drain`).
+
+        An error that ends the node (Fenced, ForeignLog) cancels the body and is raised from here.
+        """
+        ownership = Ownership(self._workers, self.context.say)
+        passivation = Passivation(self._workers, self._plan.settings.actor_memory_bytes)
+        self.dispatcher.not_ready = ownership.stopped
+        gc.set_threshold(*_GC_THRESHOLDS)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                background = [
+                    tasks.create_task(ownership.run(self.serving)),
+                    tasks.create_task(self.dispatcher.watch_deadlines()),
+                    tasks.create_task(passivation.run()),
+                    tasks.create_task(self._freeze_when_serving()),
+                ]
+                yield self.dispatcher
+                for task in background:
+                    task.cancel()
+        except BaseExceptionGroup as group:
+            raise first_error(group) from group
+
+    async def _freeze_when_serving(self) -> None:
+        """Read the tails without the garbage collector, then hide what they left from it."""
+        gc.disable()
+        try:
+            await self.serving.wait()
+        finally:
+            gc.enable()
+        gc.freeze()
+
+    async def drain(self, grace_s: float) -> None:
+        """Planned stop: refuse new calls, finish and flush what there is, release all partitions.
+
+        Call it inside `running`. Takes at most `grace_s`.
+        """
+        deadline = asyncio.get_running_loop().time() + grace_s
+        async with asyncio.TaskGroup() as tasks:
+            for worker in self._workers:
+                tasks.create_task(worker.drain(deadline))
+
+
+def _by_topic(served: Mapping[str, Served]) -> Sequence[PartitionWorker]:
+    """Return all workers once, the deciding partition (0 of the first type by name) first."""
+    workers: dict[TopicPartition, PartitionWorker] = {}
+    for name in sorted(served):
+        for worker in served[name].workers:
+            workers.setdefault(worker.at, worker)
+    return list(workers.values())

@@ -1,0 +1,368 @@
+"""One partition on its owner: take-over, then the tasks around the state machine until it ends.
+
+`serve` is the life of a partition here. Calls that come before it is active wait in order and are
+bounded by the node's number of calls; each gives up at its own deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+from eventstore.errors import LogUnavailable, SnapshotsUnavailable
+from eventstore.log import LogRecord, TopicPartition
+from eventstore.records import StoredRecord, decode_prefix
+from spawn.core.actors import UNLOADED, Actor, Dirt, Entry
+from spawn.core.behavior import Behavior
+from spawn.core.commands import Command
+from spawn.core.ingress import PartitionStatistics
+from spawn.core.partition import Partition, Phase
+from spawn.errors import Draining, OutcomeUnknown, SpawnError, StoreUnreachable
+from spawn.runtime.activation import BATCH, Activation
+from spawn.runtime.appends import Appends
+from spawn.runtime.context import NodeContext
+from spawn.runtime.execution import STATE_READ, Execution
+from spawn.runtime.flushing import Flusher, keep_flushing
+from spawn.runtime.outcomes import settle
+from spawn.runtime.takeover import take_over
+from spawn.runtime.tasks import first_error
+
+__all__ = ["PartitionWorker"]
+
+_logger = logging.getLogger("spawn.partition")
+
+_DRAIN_POLL_S: Final = 0.01
+
+
+class PartitionWorker:
+    """Serves one partition of one topic with the actor types that live in it."""
+
+    def __init__(
+        self, context: NodeContext, at: TopicPartition, behaviors: Sequence[Behavior]
+    ) -> None:
+        self.at = at
+        self._context = context
+        self._behaviors = behaviors
+        self.machine = Partition(behaviors, context.settings.limits)
+        self.active = asyncio.Event()
+        self.settled = asyncio.Event()
+        """Set once it was active for the first time, or is refused for good."""
+        self._waiting: list[Command] = []
+        self._refusal: SpawnError | None = None
+        """Why calls are refused at once: stopped, fenced or draining."""
+        self._execution: Execution | None = None
+        self._appends: Appends | None = None
+        self._flusher: Flusher | None = None
+        self._loads = asyncio.Event()
+        self._flush = asyncio.Event()
+        self._flushing = asyncio.Lock()
+        self._fences = 0
+
+    # --- life ------------------------------------------------------------------------------------
+
+    async def serve(self, reason: str) -> None:
+        """Take the partition over and serve it; ends only by an exception or by cancellation.
+
+        Commands without an outcome are kept and run again by the next `serve`, unless `refuse`
+        comes first.
+
+        Raises: PartitionLost, PartitionStopped, ForeignLog.
+        """
+        context = self._context
+        try:
+            async with context.takeovers:
+                machine = await take_over(context, self.at, self._behaviors, reason, self._keep)
+            async with asyncio.TaskGroup() as tasks:
+                self._appends = Appends(context, self.at, machine, self._settle, self._resumed)
+                self._execution = Execution(context, self.at, machine, tasks, self._appends.wake)
+                activation = Activation(self.at, machine, context.log, context.store)
+                self._flusher = Flusher(
+                    self.at,
+                    machine,
+                    context.store,
+                    context.settings.state_bytes_max,
+                    activation.read_again,
+                )
+                tasks.create_task(self._appends.run())
+                tasks.create_task(self._load(activation))
+                tasks.create_task(
+                    keep_flushing(
+                        lambda: self._flush_once(activation),
+                        self._flush,
+                        context.settings.flush_interval_s,
+                    )
+                )
+                self._begin()
+        except BaseExceptionGroup as group:
+            self._fences += 1
+            raise first_error(group) from group
+        finally:
+            self._end()
+
+    def _keep(self, machine: Partition) -> None:
+        self.machine = machine
+
+    def _begin(self) -> None:
+        self.active.set()
+        self.settled.set()
+        waiting, self._waiting = self._waiting, []
+        for command in waiting:
+            if command.waiter is None or not command.waiter.done():
+                self.submit(command)
+
+    def _end(self) -> None:
+        """Keep what certainly has no effect; forget everything else of the partition.
+
+        Lost by a foreign claim: everything that is not valid in the log is void, so it may run
+        again. Ended otherwise: what is in flight may still land, and its callers are told so.
+        """
+        self.active.clear()
+        self._execution = self._appends = self._flusher = None
+        machine = self.machine
+        if machine.phase is not Phase.FENCED:
+            for entry in machine.inflight:
+                name = f"{entry.command.action} of {entry.actor.name}"
+                self._tell(entry.command, OutcomeUnknown(f"{name} was on its way into the log"))
+            machine.inflight = []
+            if machine.phase is not Phase.STOPPED:
+                machine.phase = Phase.FENCED
+        self._waiting = [*machine.unsettled(), *self._waiting]
+        if self._refusal is not None:
+            self.refuse(self._refusal)
+
+    def refuse(self, error: SpawnError) -> None:
+        """From now on every call, also those that wait, is told `error`."""
+        self._refusal = error
+        self.settled.set()
+        waiting, self._waiting = self._waiting, []
+        for command in waiting:
+            self._tell(command, error)
+
+    def _tell(self, command: Command, error: SpawnError) -> None:
+        self._context.outstanding.discard(command)
+        if command.waiter is not None and not command.waiter.done():
+            command.waiter.set_exception(type(error)(str(error), at=error.at, hint=error.hint))
+
+    # --- calls -----------------------------------------------------------------------------------
+
+    def submit(self, command: Command) -> None:
+        """Take a command or read; it waits until the partition is active."""
+        execution = self._execution
+        if self._refusal is not None:
+            self._tell(command, self._refusal)
+            return
+        if execution is None:
+            self._waiting.append(command)
+            return
+        behavior = self.machine.residents.tables[command.type].behavior
+        try:
+            if command.action == STATE_READ or behavior.actions[command.action].read_only:
+                command.strict = behavior.settings.strict_reads
+                execution.read(command)
+            else:
+                actor = self.machine.arrive(command)
+                if actor is not None:
+                    execution.start(actor)
+        except SpawnError as error:
+            self._tell(command, error)
+            return
+        if self.machine.residents.loads:
+            self._loads.set()
+
+    def _settle(self, entries: Sequence[Entry]) -> None:
+        """Tell outcomes that stand in the log, start who waited for them, run allowed reads."""
+        outstanding = self._context.outstanding
+        topic, partition = self.at
+        for entry in entries:
+            outstanding.discard(entry.command)
+            settle(entry, topic, partition)
+        execution, machine = self._execution, self.machine
+        if execution is None:
+            return
+        execution.resume()
+        if machine.phase is Phase.ACTIVE:
+            execution.readable()
+        if len(machine.residents.dirty) >= self._context.settings.flush_actors:
+            self._flush.set()
+
+    def _resumed(self, actors: Sequence[Actor]) -> None:
+        """After a recovery: run again what the log does not have."""
+        execution = self._execution
+        assert execution is not None, "only an active partition recovers"
+        for actor in actors:
+            execution.start(actor)
+
+    # --- loading and flushing --------------------------------------------------------------------
+
+    async def _load(self, activation: Activation) -> None:
+        machine = self.machine
+        while True:
+            await self._loads.wait()
+            self._loads.clear()
+            while machine.residents.loads:
+                batch, machine.residents.loads = (
+                    machine.residents.loads[:BATCH],
+                    machine.residents.loads[BATCH:],
+                )
+                await self._load_batch(activation, batch)
+
+    async def _load_batch(self, activation: Activation, batch: Sequence[Actor]) -> None:
+        execution, machine = self._execution, self.machine
+        assert execution is not None, "only an active partition loads actors"
+        try:
+            broken = await activation.load(batch)
+        except (SnapshotsUnavailable, LogUnavailable) as error:
+            for actor in batch:
+                if actor.state is not UNLOADED:
+                    execution.start(actor)
+                    continue
+                refusal = StoreUnreachable(
+                    f"{actor.name} is not in memory and can't be loaded: {error}",
+                    at=actor.name,
+                    hint="actors in memory go on; call again when the database answers",
+                )
+                execution.refuse_all(machine.residents.load_failed(actor), refusal)
+            return
+        for actor in batch:
+            if actor in broken:
+                execution.park(actor, broken[actor])
+                continue
+            work = actor.work
+            if work is None:
+                continue
+            reads, work.reads = work.reads, []
+            for command in reads:
+                execution.read(command)
+            execution.start(actor)
+
+    async def _flush_once(self, activation: Activation) -> None:
+        """Load what is dirty and only known as bytes, then write one checkpoint."""
+        flusher, execution = self._flusher, self._execution
+        if flusher is None or execution is None:
+            return
+        async with self._flushing:
+            unloaded = [
+                actor
+                for actor in self.machine.residents.dirty
+                if actor.state is UNLOADED and not actor.parked
+            ]
+            for start in range(0, len(unloaded), BATCH):
+                batch = unloaded[start : start + BATCH]
+                try:
+                    broken = await activation.load(batch)
+                except LogUnavailable:
+                    return
+                for actor, reason in broken.items():
+                    execution.park(actor, reason)
+            try:
+                await flusher.flush()
+            except LogUnavailable:
+                return
+
+    # --- passivation, stopping, watching ---------------------------------------------------------
+
+    def idle_actors(self) -> Sequence[Actor]:
+        """Return the actors that could leave memory now."""
+        return [
+            actor
+            for table in self.machine.residents.tables.values()
+            for actor in list(table.actors.values())
+            if actor.work is None and actor.dirt is Dirt.CLEAN
+        ]
+
+    async def drain(self, deadline: float) -> None:
+        """Planned stop: finish what runs, flush, release; refuse everything new.
+
+        What is not done by `deadline` (event loop time) stays undone; nothing acknowledged is
+        lost by that. No Release is written unless all is committed.
+        """
+        self.refuse(Draining("the node is stopping", hint="call again: another node answers"))
+        appends, loop = self._appends, asyncio.get_running_loop()
+        if appends is None or self.machine.phase is not Phase.ACTIVE:
+            return
+        while self._busy() and loop.time() < deadline:  # noqa: ASYNC110 - many things end it
+            await asyncio.sleep(_DRAIN_POLL_S)
+        try:
+            async with asyncio.timeout_at(deadline), self._flushing:
+                if self._flusher is not None:
+                    await self._flusher.flush()
+        except (TimeoutError, SnapshotsUnavailable, LogUnavailable) as error:
+            _logger.warning("%s: not flushed at the stop: %r", self.at, error)
+        if self._busy() or self.machine.phase is not Phase.ACTIVE:
+            return
+        value = self.machine.release()
+        try:
+            async with asyncio.timeout_at(deadline):
+                time_ms = self._context.clock.time_us() // 1000
+                await self._context.log.append(self.at, (LogRecord(None, value),), time_ms)
+        except (TimeoutError, LogUnavailable) as error:
+            _logger.warning("%s: its release may not stand in the log: %r", self.at, error)
+
+    async def quiesce(self, error: SpawnError, deadline: float) -> None:
+        """Refuse everything new and wait, until `deadline`, for what is on its way into the log."""
+        self.refuse(error)
+        loop, machine = asyncio.get_running_loop(), self.machine
+        while (machine.pending or machine.inflight) and loop.time() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(_DRAIN_POLL_S)
+
+    def _busy(self) -> bool:
+        machine = self.machine
+        return bool(machine.pending or machine.inflight or machine.residents.busy)
+
+    async def owned_in_log(self) -> bool:
+        """Read on to the log's end beside the machine: is the current claim there still ours?
+
+        Raises: LogUnavailable - nobody knows.
+        """
+        machine, log = self.machine, self._context.log
+        fence, position = machine.fold.fence.copy(), machine.fold.position
+        _, end = await log.bounds(self.at)
+        if end <= position:
+            return fence.claim in machine.claims
+        records: list[StoredRecord] = []
+        async for chunk in log.read(self.at, position, end):
+            records += chunk
+        for stored in records:
+            prefix = decode_prefix(stored.value)
+            if prefix is not None:
+                fence.step(prefix)
+        return fence.claim in machine.claims
+
+    def look(self) -> None:
+        """Append something, so that a foreign claim in the log is met and folded."""
+        if self._appends is not None:
+            self.machine.barrier_wanted = True
+            self._appends.wake.set()
+
+    def statistics(self) -> PartitionStatistics:
+        """Return what the partition is doing."""
+        machine = self.machine
+        return PartitionStatistics(
+            topic=self.at.topic,
+            partition=self.at.partition,
+            phase=machine.phase.value,
+            epoch=machine.fold.fence.epoch,
+            position=machine.fold.position,
+            checkpoint=machine.residents.base,
+            actors=sum(len(table.actors) for table in machine.residents.tables.values()),
+            dirty=len(machine.residents.dirty),
+            uncommitted=len(machine.pending) + len(machine.inflight),
+            waiting=len(self._waiting),
+            commits=machine.commits,
+            batches=machine.batches,
+            barriers=machine.barriers,
+            fences=self._fences,
+        )
+
+    @property
+    def latencies(self) -> tuple[Sequence[int], float]:
+        """Append latencies so far: counts per bucket, and their sum in seconds."""
+        appends = self._appends
+        return ((), 0.0) if appends is None else (appends.buckets, appends.seconds)
+
+    @property
+    def state_bytes(self) -> float:
+        """How large an encoded state is on average."""
+        return 64.0 if self._flusher is None else self._flusher.state_bytes

@@ -1,0 +1,193 @@
+"""Taking a partition over: checkpoint, tail, claim, wait (log protocol 5 and 6)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+from eventstore.codec import ClaimBody, decode_claim_body, encode_claim_body
+from eventstore.errors import LogUnavailable, SnapshotsUnavailable, UnreadableBody, UnreadablePrefix
+from eventstore.log import LogRecord, TopicPartition
+from eventstore.records import Claim, StoredRecord, decode_prefix, encode_claim
+from eventstore.snapshots import Checkpoint
+from spawn.core.behavior import Behavior
+from spawn.core.checkpoint import CheckpointUnreadable
+from spawn.core.fold import LossDetected
+from spawn.core.partition import WAIT_S, Partition
+from spawn.errors import ForeignLog, PartitionStopped
+from spawn.runtime.clock import random_id
+from spawn.runtime.context import NodeContext
+from spawn.runtime.waiting import Backoff
+
+__all__ = ["OwnRecord", "PartitionLost", "append_claim", "read_owner", "take_over"]
+
+_logger = logging.getLogger("spawn.partition")
+
+_REPLAY_SLICE: Final = 2_000
+"""Records folded between two turns of the event loop: a few milliseconds."""
+
+
+class PartitionLost(Exception):
+    """A valid claim of another process was read."""
+
+    def __init__(self, at: TopicPartition, owner: ClaimBody | None, offset: int) -> None:
+        who = "another process" if owner is None else f"node {owner.owner.hex()[:8]}"
+        where = f" at {owner.endpoint}" if owner is not None and owner.endpoint else ""
+        super().__init__(f"{who}{where} owns {at} since offset {offset}")
+        self.at = at
+        self.owner = owner
+        self.offset = offset
+
+
+class OwnRecord(NamedTuple):
+    """A record that this process wrote and knows the place of, as the log would give it back."""
+
+    offset: int
+    key: bytes | None
+    value: bytes | None
+
+
+async def take_over(
+    context: NodeContext,
+    at: TopicPartition,
+    behaviors: Sequence[Behavior],
+    reason: str,
+    keep: Callable[[Partition], None],
+) -> Partition:
+    """Read the partition, claim it, wait out the old owner's lease; return it active.
+
+    `keep` is shown each machine as soon as it exists, for statistics. While log or store do not
+    answer it tries again for as long as it is let.
+
+    Raises:
+        PartitionLost: another process claimed at the same moment and was first.
+        PartitionStopped: the log lost records or holds an unreadable one.
+        ForeignLog: the topic or the snapshots belong to something else.
+    """
+    backoff = Backoff()
+    while True:
+        machine = Partition(behaviors, context.settings.limits)
+        keep(machine)
+        try:
+            await _read_to_end(context, at, machine)
+            await _claim(context, at, machine, reason)
+        except (LogUnavailable, SnapshotsUnavailable) as error:
+            _logger.warning("%s: taking it over waits: %s", at, error)
+            await backoff.sleep()
+            continue
+        except (LossDetected, UnreadablePrefix) as error:
+            raise PartitionStopped(
+                f"{at} can't be taken over: {error}",
+                at=str(at),
+                hint="nothing was written; the partition stays stopped until an operator decides",
+            ) from error
+        if machine.displaces_live_claim:
+            await asyncio.sleep(WAIT_S)
+        machine.activate()
+        return machine
+
+
+async def _read_to_end(context: NodeContext, at: TopicPartition, machine: Partition) -> None:
+    checkpoint = await context.store.checkpoint(at)
+    start, end = await context.log.bounds(at)
+    checkpoint = await _usable(context, at, checkpoint, end)
+    try:
+        first = machine.restore(checkpoint, start)
+    except CheckpointUnreadable as error:
+        _logger.warning("%s: %s; reading the log from its start", at, error)
+        first = machine.restore(None, start)
+    await _refuse_foreign(context, at, start, end)
+    async for chunk in context.log.read(at, first, end):
+        for index in range(0, len(chunk), _REPLAY_SLICE):
+            machine.replay(chunk[index : index + _REPLAY_SLICE])
+            await asyncio.sleep(0)
+
+
+async def _usable(
+    context: NodeContext, at: TopicPartition, checkpoint: Checkpoint | None, end: int
+) -> Checkpoint | None:
+    """Return the checkpoint unless it is of a log that is longer than this one ever was."""
+    if checkpoint is None or checkpoint.offset <= end:
+        return checkpoint
+    if context.settings.discard_stale_snapshots:
+        await context.store.discard(at)
+        context.say(f"discarded the snapshots of {at}: they belong to a log that is gone")
+        return None
+    raise ForeignLog(
+        f"the snapshots of {at} reach offset {checkpoint.offset}, the log ends at {end}: they "
+        f"belong to another log (id {checkpoint.log_id.hex()}), or the log lost its records",
+        at=str(at),
+        hint="point SPAWN_POSTGRES_DSN and SPAWN_KAFKA_BOOTSTRAP_SERVERS at servers that belong "
+        "together, or use another system name",
+    )
+
+
+async def _refuse_foreign(context: NodeContext, at: TopicPartition, start: int, end: int) -> None:
+    """Refuse a topic whose first claim names another system, or that is not ours at all."""
+    if start >= end:
+        return
+    async for chunk in context.log.read(at, start, start + 1):
+        for stored in chunk:
+            owner = read_owner(stored)
+            if owner is None and start > 0:
+                return  # the oldest record kept is no claim; nothing can be told
+            if owner is None or owner.system != context.system:
+                whose = "no Spawn system" if owner is None else f"system {owner.system!r}"
+                raise ForeignLog(
+                    f"topic {at.topic} was written by {whose}, not by {context.system!r}",
+                    at=f"{at}@{stored.offset}",
+                    hint="use another system name (SPAWN_SYSTEM) or another topic",
+                )
+
+
+def read_owner(stored: StoredRecord) -> ClaimBody | None:
+    """Return who wrote a claim; None for any other record."""
+    try:
+        record = decode_prefix(stored.value)
+        if isinstance(record, Claim) and stored.value is not None:
+            return decode_claim_body(stored.value, record.body_at)
+    except (UnreadablePrefix, UnreadableBody):
+        pass
+    return None
+
+
+async def append_claim(
+    context: NodeContext, at: TopicPartition, machine: Partition, reason: str
+) -> OwnRecord:
+    """Append a claim on the current one; return it where it stands. Raises: LogUnavailable."""
+    claim = machine.claim(random_id(), random_id())
+    body = ClaimBody(context.system, context.owner, context.endpoint, reason)
+    value = encode_claim(claim, encode_claim_body(body))
+    time_ms = context.clock.time_us() // 1000
+    offset = await context.log.append(at, (LogRecord(None, value),), time_ms)
+    return OwnRecord(offset, None, value)
+
+
+async def _claim(context: NodeContext, at: TopicPartition, machine: Partition, reason: str) -> None:
+    """Claim and read up to the claim. Raises: PartitionLost - another one got in first."""
+    own = await append_claim(context, at, machine, reason)
+    between: list[StoredRecord] = []
+    if own.offset > machine.fold.position:
+        async for chunk in context.log.read(at, machine.fold.position, own.offset):
+            between += chunk
+    machine.replay([*between, own])
+    if not machine.owned:
+        raise await lost_to(context, at, machine)
+
+
+async def lost_to(context: NodeContext, at: TopicPartition, machine: Partition) -> PartitionLost:
+    """Return the loss of a partition, with the new owner if the log still tells it."""
+    claim = machine.fold.fence.claim
+    end = machine.fold.position
+    try:
+        async for chunk in context.log.read(at, max(0, end - 1000), end):
+            for stored in chunk:
+                owner = read_owner(stored)
+                record = decode_prefix(stored.value) if owner is not None else None
+                if record is not None and record.claim == claim:
+                    return PartitionLost(at, owner, stored.offset)
+    except (LogUnavailable, UnreadablePrefix):
+        pass
+    return PartitionLost(at, None, end - 1)

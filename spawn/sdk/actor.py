@@ -1,0 +1,256 @@
+"""The base class of actors, its settings, and what `self` offers to user code.
+
+An instance lives for one run of one action and carries nothing but that run; what lasts is the
+state. So nothing can be kept on `self` by mistake, and an actor at rest costs its state alone.
+"""
+
+from __future__ import annotations
+
+import operator
+import typing
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Never, NoReturn
+
+import msgspec
+
+from spawn.core.behavior import TypeSettings
+from spawn.core.commands import Command
+from spawn.core.decision import EventData
+from spawn.core.ids import ID_BYTES_MAX, NAME_PATTERN
+from spawn.errors import InvalidTarget
+from spawn.sdk.avro_schema import EPOCH
+from spawn.sdk.definition import ActorDefinition, define
+from spawn.sdk.shapes import place_of, type_text
+from spawn.sdk.values import UnresolvedName
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    State = TypeVar("State")
+    Event = TypeVar("Event", default=Never)
+else:
+    State = typing.TypeVar("State")
+    Event = typing.TypeVar("Event")
+
+__all__ = ["Actor", "EventKind", "Run", "actor", "definition_of", "new_instance", "settings_of"]
+
+EventKind = tuple[
+    str, bytes, Callable[[Any], bytes], Callable[[Any, Any], Any], Callable[[Any], object]
+]
+"""(name, fingerprint, writer, evolve, check of the state)."""
+_NO_METADATA: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+class Run(msgspec.Struct):
+    """One run of one action: what `self` speaks for."""
+
+    type: str
+    id: str
+    state: Any
+    revision: int
+    time_us: int
+    command: Command | None
+    kinds: Mapping[type, EventKind]
+    """Of the events that may be emitted; empty: state style."""
+    closed: str = ""
+    """Why nothing may be changed (any more); empty: it may."""
+    events: list[EventData] = msgspec.field(default_factory=list)
+
+
+class Actor(Generic[State, Event]):
+    """Base of actor types: `class Counter(Actor[Total, Added | Reset])`, or `Actor[Total]`.
+
+    With events (frozen dataclasses) an action emits them and `evolve` folds them into the state.
+    Without, an action sets `self.state`, and the new state is the event.
+    """
+
+    __slots__ = ("_run",)
+
+    _run: Run
+    _parts: ClassVar[Any] = None
+    """`Actor[state, events]` as declared; with type variables in it: not an actor type yet."""
+    _definition: ClassVar[ActorDefinition | None] = None
+    _settings: ClassVar[tuple[str, TypeSettings] | None] = None
+
+    if TYPE_CHECKING:
+
+        @property
+        def state(self) -> State:
+            """The actor's state, with what this action has emitted so far.
+
+            State style: set it to a new object. Never change it in place.
+            """
+
+        @state.setter
+        def state(self, value: State) -> None: ...
+
+    @property
+    def id(self) -> str:
+        """The actor's id."""
+        return self._run.id
+
+    @property
+    def revision(self) -> int:
+        """How many commits have changed the actor; 0: none yet, it is new."""
+        return self._run.revision
+
+    @property
+    def time(self) -> datetime:
+        """The time of this command's record, in UTC; the same in every replay of it."""
+        return EPOCH + timedelta(microseconds=self._run.time_us)
+
+    @property
+    def caller(self) -> str:
+        """Who sent the command, e.g. `http 127.0.0.1`; empty: this node itself."""
+        command = self._run.command
+        return command.caller if command is not None else ""
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What the caller sent along with the command."""
+        command = self._run.command
+        return (command.metadata if command is not None else None) or _NO_METADATA
+
+    def emit(self, event: Event, /) -> None:
+        """Apply an event to `self.state`, and to the actor once this action's commit is in the log.
+
+        When the action raises, it never happened.
+        """
+        run = self._run
+        kind = run.kinds.get(type(event))
+        if kind is None or run.closed:
+            self._refuse_emit(event)
+        name, fingerprint, write, evolve, check = kind
+        data = write(event)
+        state = evolve(run.state, event)
+        check(state)
+        run.state = state
+        # Twice as fast as EventData(...), and one of the larger parts of a commit.
+        run.events.append(tuple.__new__(EventData, (name, fingerprint, data)))
+
+    @staticmethod
+    def evolve(state: State, event: Event, /) -> State:
+        """Return the state after an event. Pure: it runs live and in every replay.
+
+        It may use nothing but its two arguments, and never refuses an event.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def initial(cls, actor_id: str, /) -> State:
+        """Return the state of an actor that was never written. Pure. By default: `State()`."""
+        raise NotImplementedError
+
+    def on_create(self) -> None:
+        """Called before the action that is the actor's first to change something.
+
+        What it emits or sets belongs to that action's commit; when the action changes nothing or
+        raises, it never happened.
+        """
+
+    def on_activate(self) -> Awaitable[None] | None:
+        """Called (plain or async) when the actor comes into memory. It changes nothing."""
+
+    def __init__(self) -> None:
+        raise TypeError(
+            f"{type(self).__name__} is made by the platform, one per run: call it by "
+            f'`await system.actor({type(self).__name__}, "some-id").some_action()`'
+        )
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        cls._definition = None
+        cls._settings = None
+        cls._parts = _declared_parts(cls)
+        if cls._parts is None:
+            raise InvalidTarget(
+                f"{cls.__name__} does not say what its state is: write "
+                f"class {cls.__name__}(Actor[SomeState, SomeEvent])",
+                at=place_of(cls),
+            )
+        if not cls._parts.__parameters__:
+            try:
+                definition_of(cls)
+            except UnresolvedName:
+                pass  # A class that comes later in the module; asked again when it is used.
+
+    if not TYPE_CHECKING:
+
+        def __class_getitem__(cls, arguments: Any) -> Any:
+            """Let `Actor[State]` stand for `Actor[State, Never]`."""
+            if cls is Actor and not isinstance(arguments, tuple):
+                arguments = (arguments, Never)
+            return super().__class_getitem__(arguments)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name != "state":
+            raise AttributeError(
+                f"self.{name} would be lost after this action: make `{name}` a field of "
+                f"{type(self).__name__}'s state"
+            )
+        run = self._run
+        if run.closed:
+            raise TypeError(f"self.state can't be set: {run.closed}")
+        if run.kinds:
+            raise TypeError(
+                f"{run.type} is event-sourced: write self.emit(...) and let evolve make the state"
+            )
+        run.state = value
+
+    def _refuse_emit(self, event: object) -> NoReturn:
+        run = self._run
+        name = type_text(type(event))
+        if run.closed:
+            raise TypeError(f"{name} can't be emitted: {run.closed}")
+        if not run.kinds:
+            raise TypeError(
+                f"{run.type} has no events: set self.state, or declare Actor[SomeState, {name}]"
+            )
+        declared = ", ".join(kind.__name__ for kind in run.kinds)
+        raise TypeError(f"{run.type} can't emit {name}; its events are {declared}")
+
+
+if not TYPE_CHECKING:
+    # A getter in C: a third of the time of a Python function. Setting goes through __setattr__.
+    Actor.state = property(operator.attrgetter("_run.state"))
+
+_set_run: Final[Callable[[Any, Run], None]] = vars(Actor)["_run"].__set__
+
+
+def new_instance(cls: type, run: Run) -> Any:
+    """Return an instance for one run; `__init__` is left out."""
+    instance = object.__new__(cls)
+    _set_run(instance, run)
+    return instance
+
+
+def definition_of(cls: type[Actor[Any, Any]]) -> ActorDefinition:
+    """Return what an actor class declares. Raises: InvalidTarget, UnresolvedName."""
+    if cls._definition is None:
+        if cls._parts is None or cls._parts.__parameters__:
+            raise InvalidTarget(
+                f"{cls.__name__} leaves its state or events open: it is a base of actor types, "
+                "not one of them",
+                at=place_of(cls),
+            )
+        cls._definition = define(cls, Actor, *typing.get_args(cls._parts))
+    return cls._definition
+
+
+def is_actor_type(candidate: object) -> bool:
+    """Tell whether something is a class that can be run as an actor type."""
+    return (
+        isinstance(candidate, type)
+        and issubclass(candidate, Actor)
+        and candidate._parts is not None
+        and not candidate._parts.__parameters__
+    )
+
+
+def settings_of(cls: type[Actor[Any, Any]]) -> tuple[str, TypeSettings]:
+    """Return an actor class's type name and settings."""
+    if cls._settings is None:
+        cls._settings = _checked(cls, cls.__name__, TypeSettings())
+    return cls._settings

@@ -1,0 +1,747 @@
+"""What every snapshot store holds: the contract suite, its small data, and a plain model.
+
+Not collected by itself: each implementation's test module inherits `SnapshotsContract`, gives it a
+fixture `open_store` and draws `interleavings` of its own.
+"""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import strategies as st
+
+from eventstore.log import TopicPartition
+from eventstore.snapshots import (
+    ActorName,
+    ActorRow,
+    Checkpoint,
+    FlushSlice,
+    HistoryRow,
+    KeyRow,
+    SnapshotStore,
+)
+
+OpenStore = Callable[[str], SnapshotStore]
+"""Opens a store of a system, on the one database of the test; closing it is the fixture's."""
+
+FINGERPRINT = b"\x00\x01\x02\x03\xfc\xfd\xfe\xff"
+LOG = b"log.............1"
+OTHER_LOG = b"log.............2"
+
+_partitions = itertools.count()
+
+
+def new_place() -> TopicPartition:
+    """Return a partition that no test used before."""
+    return TopicPartition("spawn.demo.Counter", next(_partitions))
+
+
+def checkpoint(offset: int, log_id: bytes = LOG) -> Checkpoint:
+    """Return a checkpoint whose every field tells which one it is."""
+    return Checkpoint(
+        offset=offset,
+        claim=b"claim %10d" % offset,
+        epoch=offset * 7,
+        log_id=log_id,
+        fold=b"fold\x00%d" % offset,
+    )
+
+
+def actor(
+    id_: str, offset: int, state: bytes | None = b"state", *, type_: str = "Counter"
+) -> ActorRow:
+    """Return an actor's row; without a state it is that of a deleted one."""
+    return ActorRow(
+        type_, id_, offset + 1, offset, state is None, state, FINGERPRINT, 3, 0xFFFF_FFFF
+    )
+
+
+def past(id_: str, revision: int, offset: int, state: bytes | None = b"past") -> HistoryRow:
+    """Return a history row."""
+    return HistoryRow("Counter", id_, revision, offset, state, FINGERPRINT)
+
+
+def key(id_: str, name: str, offset: int) -> KeyRow:
+    """Return an idempotency key's row; its time is beyond 32 bits."""
+    return KeyRow("Counter", id_, digest(name), digest("payload"), offset, offset + 2**40)
+
+
+def digest(name: str) -> bytes:
+    """Return 16 bytes that begin with the name."""
+    return name.encode().ljust(16, b"\x00")
+
+
+class Slices:
+    """Slices of a flush; counts how many were taken."""
+
+    def __init__(self, *slices: FlushSlice, then: BaseException | None = None) -> None:
+        self._slices = slices
+        self._then = then
+        self.taken = 0
+
+    async def __aiter__(self) -> AsyncIterator[FlushSlice]:
+        for piece in self._slices:
+            self.taken += 1
+            yield piece
+        if self._then is not None:
+            raise self._then
+
+
+def rows(*actors: ActorRow) -> Slices:
+    """Return a stream of one slice."""
+    return Slices(FlushSlice(actors))
+
+
+class GatedSlices:
+    """Slices that a test hands over one by one, so that it decides what happens in between."""
+
+    def __init__(self) -> None:
+        self._given: asyncio.Queue[FlushSlice | BaseException | None] = asyncio.Queue()
+        self._asked = asyncio.Event()
+
+    async def __aiter__(self) -> AsyncIterator[FlushSlice]:
+        while True:
+            self._asked.set()
+            piece = await self._given.get()
+            if piece is None:
+                return
+            if isinstance(piece, BaseException):
+                raise piece
+            yield piece
+
+    async def asked(self, flush: asyncio.Task[bool]) -> bool:
+        """Wait until the flush asks for a slice (true) or has ended without (false)."""
+        waiter = asyncio.create_task(self._asked.wait())
+        await asyncio.wait({waiter, flush}, return_when=asyncio.FIRST_COMPLETED)
+        waiter.cancel()
+        return self._asked.is_set()
+
+    async def give(self, piece: FlushSlice, flush: asyncio.Task[bool]) -> None:
+        """Hand a slice over; return when the flush has dealt with it."""
+        self._asked.clear()
+        self._given.put_nowait(piece)
+        await self.asked(flush)
+
+    def end(self, error: BaseException | None = None) -> None:
+        """End the stream, or let it raise."""
+        self._given.put_nowait(error)
+
+
+class SnapshotsContract:
+    """The suite."""
+
+    @pytest.fixture
+    def store(self, open_store: OpenStore) -> SnapshotStore:
+        """Return a store of the system `demo`."""
+        return open_store("demo")
+
+    async def test_nothing_is_there_at_first(self, store: SnapshotStore) -> None:
+        """An unknown partition has no checkpoint, X = 0 and no rows."""
+        at = new_place()
+        assert await store.checkpoint(at) is None
+        assert await store.load(at, [("Counter", "a")]) == (0, {}, {})
+        assert await store.load(at, []) == (0, {}, {})
+        assert await store.history_before(at, ("Counter", "a"), 10) is None
+        assert not await store.discard(at)
+
+    async def test_a_flush_is_read_back_field_by_field(self, store: SnapshotStore) -> None:
+        """Checkpoint, actor, history and key come back as they were written."""
+        at = new_place()
+        piece = FlushSlice([actor("a", 5)], [past("a", 4, 3)], [key("a", "k", 5)])
+        assert await store.flush(at, checkpoint(6), 0, Slices(piece))
+
+        assert await store.checkpoint(at) == checkpoint(6)
+        name = ("Counter", "a")
+        assert await store.load(at, [name]) == (
+            6,
+            {name: actor("a", 5)},
+            {name: [key("a", "k", 5)]},
+        )
+        assert await store.history_before(at, name, 4) == past("a", 4, 3)
+
+    async def test_a_flush_without_rows_moves_the_checkpoint(self, store: SnapshotStore) -> None:
+        """Records that change no actor (claims, sessions) are part of a checkpoint too."""
+        at = new_place()
+        assert await store.flush(at, checkpoint(1), 0, Slices())
+        assert await store.flush(at, checkpoint(2), 1, Slices(FlushSlice([])))
+        assert await store.checkpoint(at) == checkpoint(2)
+
+    @pytest.mark.parametrize(
+        ("offset", "base", "log_id", "applies"),
+        [
+            (11, 10, LOG, True),
+            (11, 9, LOG, True),  # rows of more than was asked for do no harm
+            (11, 0, LOG, True),
+            (11, 11, LOG, False),  # rows between the stored X and the base are missing
+            (2**40, 2**39, LOG, False),
+            (10, 10, LOG, False),  # nothing newer
+            (9, 0, LOG, False),
+            (11, 10, OTHER_LOG, False),
+            (11, 0, OTHER_LOG, False),
+        ],
+    )
+    async def test_a_flush_applies_between_its_base_and_its_x(
+        self, store: SnapshotStore, offset: int, base: int, log_id: bytes, applies: bool
+    ) -> None:
+        """Protocol 4: iff base <= stored X < its X, in the same log; X = 10 is stored here."""
+        at = new_place()
+        assert await store.flush(at, checkpoint(10), 0, rows(actor("a", 1)))
+        slices = rows(actor("a", 8, b"new"))
+
+        assert await store.flush(at, checkpoint(offset, log_id), base, slices) is applies
+
+        after = await store.load(at, [("Counter", "a")])
+        if applies:
+            assert await store.checkpoint(at) == checkpoint(offset)
+            assert after.actors == {("Counter", "a"): actor("a", 8, b"new")}
+        else:
+            assert slices.taken == 0, "a refused flush asked for rows"
+            assert await store.checkpoint(at) == checkpoint(10)
+            assert after == (10, {("Counter", "a"): actor("a", 1)}, {})
+
+    @pytest.mark.parametrize(("base", "applies"), [(0, True), (1, False)])
+    async def test_no_checkpoint_counts_as_x_0_of_any_log(
+        self, store: SnapshotStore, base: int, applies: bool
+    ) -> None:
+        """A partition's first flush must be complete from its beginning."""
+        at = new_place()
+        slices = rows(actor("a", 1))
+        assert await store.flush(at, checkpoint(5, OTHER_LOG), base, slices) is applies
+        assert (await store.checkpoint(at) is not None) is applies
+        assert slices.taken == applies
+
+    async def test_a_flush_at_0_is_nothing_newer(self, store: SnapshotStore) -> None:
+        """X = 0 is what stands for no checkpoint."""
+        at = new_place()
+        assert not await store.flush(at, checkpoint(0), 0, Slices())
+        assert await store.checkpoint(at) is None
+
+    @pytest.mark.parametrize("error", [ValueError("broken"), OSError("network"), TimeoutError()])
+    async def test_a_stream_that_raises_leaves_nothing(
+        self, store: SnapshotStore, error: Exception
+    ) -> None:
+        """What it raised comes out as it is; the store works on."""
+        at = new_place()
+        assert await store.flush(at, checkpoint(1), 0, rows(actor("a", 0)))
+        half = FlushSlice(
+            [actor("a", 1), actor("b", 1)],
+            [past("a", 1, 1)],
+            [key("a", "k", 1)],
+            [("Counter", "a", digest("x"))],
+        )
+
+        with pytest.raises(type(error)) as raised:
+            await store.flush(at, checkpoint(2), 1, Slices(half, half, then=error))
+
+        assert raised.value is error
+        names = [("Counter", "a"), ("Counter", "b")]
+        assert await store.load(at, names) == (1, {names[0]: actor("a", 0)}, {})
+        assert await store.history_before(at, names[0], 9) is None
+        assert await store.checkpoint(at) == checkpoint(1)
+        assert await store.flush(at, checkpoint(2), 1, rows(actor("b", 1)))
+
+    async def test_a_cancelled_flush_leaves_nothing(self, store: SnapshotStore) -> None:
+        """A node that stops in mid-flush needs no clean-up."""
+        at = new_place()
+        slices = GatedSlices()
+        flush = asyncio.create_task(store.flush(at, checkpoint(2), 0, slices))
+        assert await slices.asked(flush)
+        await slices.give(FlushSlice([actor("a", 1)]), flush)
+
+        flush.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await flush
+
+        assert await store.load(at, [("Counter", "a")]) == (0, {}, {})
+        assert await store.flush(at, checkpoint(2), 0, rows(actor("a", 1)))
+
+    async def test_loads_see_the_old_checkpoint_until_a_flush_is_done(
+        self, store: SnapshotStore
+    ) -> None:
+        """A load waits for no flush, and never sees a half."""
+        at, name = new_place(), ("Counter", "a")
+        assert await store.flush(at, checkpoint(1), 0, rows(actor("a", 0, b"old")))
+        slices = GatedSlices()
+        flush = asyncio.create_task(store.flush(at, checkpoint(2), 1, slices))
+        await slices.give(FlushSlice([actor("a", 1, b"new")]), flush)
+
+        assert await store.load(at, [name]) == (1, {name: actor("a", 0, b"old")}, {})
+        slices.end()
+        assert await flush
+        assert await store.load(at, [name]) == (2, {name: actor("a", 1, b"new")}, {})
+
+    async def test_a_slow_flush_does_not_hold_up_another_owner(self, open_store: OpenStore) -> None:
+        """Who stops in mid-flush neither blocks the next owner nor overwrites it afterwards."""
+        slow, quick = open_store("demo"), open_store("demo")
+        at, name = new_place(), ("Counter", "a")
+        slices = GatedSlices()
+        flush = asyncio.create_task(slow.flush(at, checkpoint(5), 0, slices))
+        await slices.give(FlushSlice([actor("a", 4, b"slow")]), flush)
+
+        assert await quick.flush(at, checkpoint(7), 0, rows(actor("a", 6, b"quick")))
+        slices.end()
+        assert not await flush
+        assert await quick.load(at, [name]) == (7, {name: actor("a", 6, b"quick")}, {})
+
+    async def test_of_two_flushes_that_would_both_apply_one_does(
+        self, open_store: OpenStore
+    ) -> None:
+        """The judgement and the write are one step, even of the partition's first flushes."""
+        stores = [open_store("demo") for _ in range(4)]
+        at = new_place()
+        streams = [GatedSlices() for _ in stores]
+        flushes = [
+            asyncio.create_task(store.flush(at, checkpoint(5), 0, slices))
+            for store, slices in zip(stores, streams, strict=True)
+        ]
+        for slices, flush in zip(streams, flushes, strict=True):
+            assert await slices.asked(flush)
+        for slices in streams:
+            slices.end()
+        assert sorted(await asyncio.gather(*flushes)) == [False, False, False, True]
+
+    async def test_a_row_never_replaces_one_of_a_higher_offset(self, store: SnapshotStore) -> None:
+        """A zombie's row loses, whatever else its flush has; also history and keys."""
+        at, name = new_place(), ("Counter", "a")
+        newer = FlushSlice([actor("a", 9, b"newer")], [past("a", 2, 9)], [key("a", "k", 9)])
+        older = FlushSlice(
+            [actor("a", 8, b"older"), actor("b", 8)],
+            [past("a", 2, 8, b"older")],
+            [key("a", "k", 8)],
+        )
+        assert await store.flush(at, checkpoint(10), 0, Slices(newer))
+        assert await store.flush(at, checkpoint(11), 10, Slices(older))
+        loaded = await store.load(at, [name, ("Counter", "b")])
+        assert loaded.actors == {name: actor("a", 9, b"newer"), ("Counter", "b"): actor("b", 8)}
+        assert loaded.keys == {name: [key("a", "k", 9)]}
+        assert await store.history_before(at, name, 2) == past("a", 2, 9)
+
+    async def test_a_row_replaces_one_of_the_same_offset(self, store: SnapshotStore) -> None:
+        """A state of another snapshot version, or with a bad checksum, is mended that way."""
+        at, name = new_place(), ("Counter", "a")
+        assert await store.flush(at, checkpoint(10), 0, rows(actor("a", 9, b"bad")))
+        assert await store.flush(at, checkpoint(11), 10, rows(actor("a", 9, b"mended")))
+        assert (await store.load(at, [name])).actors == {name: actor("a", 9, b"mended")}
+
+    async def test_of_rows_of_one_actor_the_highest_offset_counts(
+        self, store: SnapshotStore
+    ) -> None:
+        """Within one flush the order of rows and slices means nothing."""
+        at, name = new_place(), ("Counter", "a")
+        pieces = [
+            FlushSlice([actor("a", 5)], [past("a", 1, 5)], [key("a", "k", 5)]),
+            FlushSlice([actor("a", 7), actor("a", 6)], [past("a", 1, 7)], [key("a", "k", 7)]),
+            FlushSlice([actor("a", 4)], [past("a", 1, 4)], [key("a", "k", 4)]),
+        ]
+        assert await store.flush(at, checkpoint(8), 0, Slices(*pieces))
+        loaded = await store.load(at, [name])
+        assert loaded == (8, {name: actor("a", 7)}, {name: [key("a", "k", 7)]})
+        assert await store.history_before(at, name, 1) == past("a", 1, 7)
+
+    async def test_a_deleted_actor_keeps_its_row_without_a_state(
+        self, store: SnapshotStore
+    ) -> None:
+        """A tombstone keeps the revision (protocol 2); an empty state is not no state."""
+        at, name = new_place(), ("Counter", "a")
+        assert await store.flush(at, checkpoint(1), 0, rows(actor("a", 0, b"")))
+        assert (await store.load(at, [name])).actors[name].state == b""
+        assert await store.flush(at, checkpoint(2), 1, rows(actor("a", 1, None)))
+        assert (await store.load(at, [name])).actors == {name: actor("a", 1, None)}
+
+    async def test_keys_come_in_and_fall_out(self, store: SnapshotStore) -> None:
+        """They are read lowest offset first; dropping one that is not there is no error."""
+        at, name = new_place(), ("Counter", "a")
+        keys = [key("a", "k3", 3), key("a", "k1", 1), key("b", "k1", 1)]
+        assert await store.flush(at, checkpoint(4), 0, Slices(FlushSlice([], [], keys)))
+        both = [name, ("Counter", "b")]
+        assert (await store.load(at, both)).keys == {
+            name: [key("a", "k1", 1), key("a", "k3", 3)],
+            ("Counter", "b"): [key("b", "k1", 1)],
+        }
+
+        drops = [(*name, digest("k1")), (*name, digest("never"))]
+        piece = FlushSlice([], [], [key("a", "k0", 4)], drops)
+        assert await store.flush(at, checkpoint(5), 4, Slices(piece))
+        assert (await store.load(at, both)).keys == {
+            name: [key("a", "k3", 3), key("a", "k0", 4)],
+            ("Counter", "b"): [key("b", "k1", 1)],
+        }
+        drops = [(*name, digest("k3")), (*name, digest("k0"))]
+        assert await store.flush(at, checkpoint(6), 5, Slices(FlushSlice([], [], [], drops)))
+        assert (await store.load(at, [name])).keys == {}
+
+    @pytest.mark.parametrize("drop_first", [True, False])
+    async def test_a_key_that_fell_out_and_came_again_is_there(
+        self, store: SnapshotStore, drop_first: bool
+    ) -> None:
+        """Drops come before rows, in whatever slice they stand."""
+        at, name = new_place(), ("Counter", "a")
+        assert await store.flush(
+            at, checkpoint(1), 0, Slices(FlushSlice([], [], [key("a", "k", 0)]))
+        )
+        pieces = [
+            FlushSlice([], dropped_keys=[(*name, digest("k"))]),
+            FlushSlice([], keys=[key("a", "k", 1)]),
+        ]
+        ordered = pieces if drop_first else reversed(pieces)
+        assert await store.flush(at, checkpoint(2), 1, Slices(*ordered))
+        assert (await store.load(at, [name])).keys == {name: [key("a", "k", 1)]}
+
+    async def test_loads_tell_known_from_unknown(self, store: SnapshotStore) -> None:
+        """Only those asked for, only those there, and X in any case; asking twice does no harm."""
+        at = new_place()
+        known = [actor(f"a{number}", number) for number in range(50)]
+        assert await store.flush(at, checkpoint(50), 0, rows(*known))
+        names = [("Counter", f"a{number}") for number in range(40, 60)]
+        loaded = await store.load(at, [*names, names[0], ("Other", "a41")])
+        assert loaded == (50, {("Counter", row.id): row for row in known[40:]}, {})
+        assert await store.load(at, [("Counter", "b")]) == (50, {}, {})
+        assert await store.load(at, []) == (50, {}, {})
+
+    async def test_types_share_a_partition(self, store: SnapshotStore) -> None:
+        """An actor is (type, id)."""
+        at = new_place()
+        both = [actor("a", 1, b"1"), actor("a", 2, b"2", type_="Other")]
+        assert await store.flush(at, checkpoint(3), 0, rows(*both))
+        names: list[ActorName] = [("Counter", "a"), ("Other", "a")]
+        assert (await store.load(at, names)).actors == dict(zip(names, both, strict=True))
+
+    @pytest.mark.parametrize(
+        "id_",
+        [
+            "",
+            "a/b%2F?#",
+            "quotes ' \" ` $1 \\ \\x00",
+            "nul\x00in\x00side",
+            "line\nbreak\ttab",
+            "e\u0301 is not \u00e9",
+            "\u4f60\u597d \U0001f680 \ufffe\uffff",
+            "x" * 255,
+            "é" * 127 + "x",
+        ],
+    )
+    async def test_ids_have_any_characters(self, store: SnapshotStore, id_: str) -> None:
+        """Up to 255 bytes of UTF-8, U+0000 included, and nothing is folded together."""
+        at, name = new_place(), ("Counter", id_)
+        piece = FlushSlice([actor(id_, 1)], [past(id_, 1, 1)], [key(id_, "k", 1)])
+        assert await store.flush(at, checkpoint(2), 0, Slices(piece))
+        near = [("Counter", id_ + " "), ("Counter", id_[:-1] + "y"), ("Counter", "\u00e9")]
+        loaded = await store.load(at, [name, *near])
+        assert loaded == (2, {name: actor(id_, 1)}, {name: [key(id_, "k", 1)]})
+        assert await store.history_before(at, name, 1) == past(id_, 1, 1)
+
+    async def test_numbers_have_64_bits(self, store: SnapshotStore) -> None:
+        """Offsets and revisions of an old log; a checksum uses all of 32 bits without sign."""
+        at, name = new_place(), ("Counter", "a")
+        row = actor("a", 2**62)._replace(revision=2**62, version=2**31 - 1)
+        assert await store.flush(at, checkpoint(2**59), 0, rows(row))
+        assert await store.load(at, [name]) == (2**59, {name: row}, {})
+
+    async def test_states_have_4_mib(self, store: SnapshotStore) -> None:
+        """In the newest snapshot and in history; it does not compress."""
+        at, name = new_place(), ("Counter", "a")
+        state = b"".join(number.to_bytes(4) for number in range(2**20))
+        piece = FlushSlice([actor("a", 1, state)], [past("a", 1, 1, state)])
+        assert await store.flush(at, checkpoint(2), 0, Slices(piece))
+        assert (await store.load(at, [name])).actors[name].state == state
+        found = await store.history_before(at, name, 1)
+        assert found is not None
+        assert found.state == state
+
+    async def test_many_rows_in_many_slices(self, store: SnapshotStore) -> None:
+        """Several thousand actors with their keys, twice, and some in between unchanged."""
+        at = new_place()
+        everyone = [actor(f"a{number}", number, b"1") for number in range(3_000)]
+        keys = [key(row.id, "k", row.offset) for row in everyone]
+        assert await store.flush(at, checkpoint(3_000), 0, _sliced(everyone, keys, 250))
+        third = [row._replace(offset=row.offset + 3_000, state=b"2") for row in everyone[::3]]
+        assert await store.flush(at, checkpoint(6_000), 3_000, _sliced(third, [], 100))
+
+        names = [("Counter", row.id) for row in everyone]
+        expected = {("Counter", row.id): row for row in (*everyone, *third)}
+        assert await store.load(at, names) == (
+            6_000,
+            expected,
+            {("Counter", row.id): [row] for row in keys},
+        )
+
+    async def test_partitions_and_systems_are_apart(self, open_store: OpenStore) -> None:
+        """The same topic's other partition, the same partition of another topic and system."""
+        demo, other = open_store("demo"), open_store("other")
+        at = new_place()
+        places = [
+            (demo, at),
+            (demo, new_place()),
+            (demo, TopicPartition("spawn.demo.Other", at.partition)),
+            (other, at),
+        ]
+        name = ("Counter", "a")
+        for number, (store, place) in enumerate(places, 1):
+            piece = FlushSlice(
+                [actor("a", number)], [past("a", 1, number)], [key("a", "k", number)]
+            )
+            assert await store.flush(place, checkpoint(number + 10), 0, Slices(piece))
+
+        assert await demo.discard(at)
+
+        assert await demo.load(at, [name]) == (0, {}, {})
+        assert await demo.history_before(at, name, 1) is None
+        for number, (store, place) in enumerate(places[1:], 2):
+            assert await store.checkpoint(place) == checkpoint(number + 10)
+            assert await store.load(place, [name]) == (
+                number + 10,
+                {name: actor("a", number)},
+                {name: [key("a", "k", number)]},
+            )
+            assert await store.history_before(place, name, 1) == past("a", 1, number)
+
+    async def test_after_a_discard_all_begins_again(self, store: SnapshotStore) -> None:
+        """Also for another log, and with lower offsets than before."""
+        at, name = new_place(), ("Counter", "a")
+        piece = FlushSlice([actor("a", 90)], [past("a", 9, 90)], [key("a", "k", 90)])
+        assert await store.flush(at, checkpoint(100), 0, Slices(piece))
+        assert await store.discard(at)
+        assert not await store.discard(at)
+        assert await store.checkpoint(at) is None
+        assert not await store.flush(at, checkpoint(101), 100, Slices())
+        assert await store.flush(at, checkpoint(2, OTHER_LOG), 0, rows(actor("a", 1)))
+        assert await store.checkpoint(at) == checkpoint(2, OTHER_LOG)
+        assert await store.load(at, [name]) == (2, {name: actor("a", 1)}, {})
+        assert await store.history_before(at, name, 100) is None
+
+    async def test_history_gives_the_nearest_row_below(self, store: SnapshotStore) -> None:
+        """Of that actor and type; a deleted actor's state is None."""
+        at, name = new_place(), ("Counter", "a")
+        history = [past("a", 64, 70), past("a", 128, 140, None), past("b", 100, 99)]
+        history.append(past("a", 100, 99)._replace(type="Other"))
+        assert await store.flush(at, checkpoint(200), 0, Slices(FlushSlice([], history)))
+        expected = {63: None, 64: history[0], 127: history[0], 128: history[1], 2**62: history[1]}
+        for revision, row in expected.items():
+            assert await store.history_before(at, name, revision) == row
+        assert await store.history_before(new_place(), name, 64) is None
+
+    async def test_several_flushes_run_at_once(self, store: SnapshotStore) -> None:
+        """More partitions than connections, each with some slices."""
+        places = [new_place() for _ in range(12)]
+        applied = await asyncio.gather(
+            *(
+                store.flush(at, checkpoint(2), 0, Slices(*[FlushSlice([actor("a", 1)])] * 3))
+                for at in places
+            )
+        )
+        assert applied == [True] * 12
+        loads = await asyncio.gather(*(store.load(at, [("Counter", "a")]) for at in places * 5))
+        assert all(loaded.checkpoint == 2 and loaded.actors for loaded in loads)
+
+
+def _sliced(actors: Sequence[ActorRow], keys: Sequence[KeyRow], size: int) -> Slices:
+    return Slices(
+        *(
+            FlushSlice(actors[start : start + size], keys=keys[start : start + size])
+            for start in range(0, len(actors), size)
+        )
+    )
+
+
+# Two owners of one partition, whose flushes overlap in any way, and a model of what comes of it.
+
+
+@dataclass(frozen=True)
+class Begin:
+    """An owner begins a flush, if it has none under way."""
+
+    owner: int
+    offset: int
+    base: int
+    log_id: bytes
+
+
+@dataclass(frozen=True)
+class Give:
+    """It hands over a slice."""
+
+    owner: int
+    piece: FlushSlice
+
+
+@dataclass(frozen=True)
+class End:
+    """Its stream ends, or raises."""
+
+    owner: int
+    raises: bool
+
+
+@dataclass(frozen=True)
+class Discard:
+    """Somebody discards the partition."""
+
+
+Step = Begin | Give | End | Discard
+
+_IDS = ("a", "b", "c")
+_offsets = st.integers(0, 9)
+_ids = st.sampled_from(_IDS)
+_pieces = st.builds(
+    FlushSlice,
+    st.lists(
+        st.builds(actor, _ids, _offsets, st.sampled_from([None, b"x", b"y", b"z"])), max_size=3
+    ),
+    st.lists(st.builds(past, _ids, st.integers(1, 3), _offsets), max_size=2),
+    st.lists(st.builds(key, _ids, st.sampled_from("kl"), _offsets), max_size=2),
+    st.lists(st.tuples(st.just("Counter"), _ids, st.sampled_from("kl").map(digest)), max_size=1),
+)
+_owners = st.integers(0, 1)
+_steps = st.one_of(
+    st.builds(
+        Begin,
+        _owners,
+        st.integers(0, 10),
+        st.one_of(st.just(0), st.integers(0, 10)),
+        st.sampled_from([LOG, LOG, LOG, OTHER_LOG]),
+    ),
+    st.builds(Give, _owners, _pieces),
+    st.builds(End, _owners, st.sampled_from([False, False, False, True])),
+    st.just(Discard()),
+)
+interleavings = st.lists(_steps, min_size=4, max_size=24)
+"""Steps of two owners; one that does not fit (no flush under way) is skipped."""
+
+
+@dataclass
+class _Model:
+    """A partition, as plain as can be: all rows ever applied, and the rules read off the port."""
+
+    stored: Checkpoint | None = None
+    actors: dict[str, ActorRow] = field(default_factory=dict)
+    history: dict[tuple[str, int], HistoryRow] = field(default_factory=dict)
+    keys: dict[tuple[str, bytes], KeyRow] = field(default_factory=dict)
+
+    def applies(self, begun: Begin) -> bool:
+        if self.stored is None:
+            return begun.base <= 0 and begun.offset > 0
+        same_log = self.stored.log_id == begun.log_id
+        return same_log and begun.base <= self.stored.offset < begun.offset
+
+    def apply(self, begun: Begin, pieces: Iterable[FlushSlice]) -> None:
+        self.stored = checkpoint(begun.offset, begun.log_id)
+        pieces = list(pieces)
+        for piece in pieces:
+            for _, id_, dropped in piece.dropped_keys:
+                self.keys.pop((id_, dropped), None)
+        # Sorting by offset is stable: of equal ones the later in the flush would win, which the
+        # port leaves open, so `_distinct` sees to it that there are none.
+        for piece in pieces:
+            for row in piece.actors:
+                if row.offset >= self.actors.get(row.id, row).offset:
+                    self.actors[row.id] = row
+            for old in piece.history:
+                at = (old.id, old.revision)
+                if old.offset >= self.history.get(at, old).offset:
+                    self.history[at] = old
+            for known in piece.keys:
+                name = (known.id, known.key)
+                if known.offset >= self.keys.get(name, known).offset:
+                    self.keys[name] = known
+
+
+@dataclass
+class _Flush:
+    begun: Begin
+    slices: GatedSlices
+    task: asyncio.Task[bool]
+    pieces: list[FlushSlice] = field(default_factory=list)
+
+
+class InjectedError(Exception):
+    """What a stream raises in an interleaving."""
+
+
+async def run_interleaving(stores: Sequence[SnapshotStore], steps: Iterable[Step]) -> None:
+    """Let two owners (their stores) do the steps; compare all that is stored after each."""
+    at = new_place()
+    model = _Model()
+    under_way: dict[int, _Flush] = {}
+    for step in steps:
+        match step:
+            case Begin(owner=owner) if owner not in under_way:
+                slices = GatedSlices()
+                task = asyncio.create_task(
+                    stores[owner].flush(at, checkpoint(step.offset, step.log_id), step.base, slices)
+                )
+                assert await slices.asked(task) is model.applies(step)
+                if task.done():
+                    assert await task is False
+                else:
+                    under_way[owner] = _Flush(step, slices, task)
+            case Give(owner=owner) if owner in under_way:
+                flush = under_way[owner]
+                piece = _distinct(step.piece, flush.pieces)
+                flush.pieces.append(piece)
+                await flush.slices.give(piece, flush.task)
+            case End(owner=owner) if owner in under_way:
+                await _end(under_way.pop(owner), model, raises=step.raises)
+            case Discard():
+                assert await stores[0].discard(at) is (model.stored is not None)
+                model = _Model()
+            case _:
+                continue
+        await _compare(stores[0], at, model)
+    for flush in under_way.values():
+        await _end(flush, model, raises=False)
+        await _compare(stores[1], at, model)
+
+
+async def _end(flush: _Flush, model: _Model, *, raises: bool) -> None:
+    if raises:
+        flush.slices.end(InjectedError())
+        with pytest.raises(InjectedError):
+            await flush.task
+        return
+    flush.slices.end()
+    applies = model.applies(flush.begun)
+    assert await flush.task is applies
+    if applies:
+        model.apply(flush.begun, flush.pieces)
+
+
+def _distinct(piece: FlushSlice, before: Sequence[FlushSlice]) -> FlushSlice:
+    """Leave out rows that an earlier row of the flush equals in everything but its content."""
+    actors = {(row.id, row.offset) for other in before for row in other.actors}
+    history = {(row.id, row.revision, row.offset) for other in before for row in other.history}
+    return FlushSlice(
+        list(
+            {
+                (row.id, row.offset): row
+                for row in piece.actors
+                if (row.id, row.offset) not in actors
+            }.values()
+        ),
+        list(
+            {
+                (row.id, row.revision, row.offset): row
+                for row in piece.history
+                if (row.id, row.revision, row.offset) not in history
+            }.values()
+        ),
+        piece.keys,
+        piece.dropped_keys,
+    )
+
+
+async def _compare(store: SnapshotStore, at: TopicPartition, model: _Model) -> None:
+    assert await store.checkpoint(at) == model.stored
+    loaded = await store.load(at, [("Counter", id_) for id_ in _IDS])
+    assert loaded.checkpoint == (model.stored.offset if model.stored else 0)
+    assert loaded.actors == {("Counter", id_): row for id_, row in model.actors.items()}
+    by_offset = sorted(model.keys.values(), key=lambda row: (row.offset, row.key))
+    assert loaded.keys == {
+        ("Counter", id_): [row for row in by_offset if row.id == id_]
+        for id_ in {row.id for row in by_offset}
+    }
+    for id_, revision in itertools.product(_IDS, (1, 2, 3)):
+        expected = [model.history.get((id_, number)) for number in range(1, revision + 1)]
+        nearest = next((row for row in reversed(expected) if row is not None), None)
+        assert await store.history_before(at, ("Counter", id_), revision) == nearest

@@ -1,0 +1,57 @@
+"""A PostgreSQL server for snapshot tests, and the stores that a test opened on it."""
+
+import contextlib
+import itertools
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+
+from eventstore.postgres_snapshots import PostgresSnapshots
+from spawn.dev.stack import EmbeddedStack
+
+_databases = itertools.count()
+
+
+@contextlib.asynccontextmanager
+async def postgres(folder: Path) -> AsyncIterator[EmbeddedStack]:
+    """Run a server of its own, with its data in `folder`."""
+    async with EmbeddedStack(folder, kafka=False, nats=False) as stack:
+        yield stack
+
+
+async def sql(dsn: str, *statements: str) -> None:
+    """Run statements, each in its own transaction."""
+    connection = await asyncpg.connect(dsn, timeout=10, command_timeout=10)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        connection.terminate()
+
+
+async def new_database(stack: EmbeddedStack) -> str:
+    """Make an empty database and return its DSN."""
+    name = f"empty{next(_databases)}"
+    await sql(stack.postgres_dsn, f"create database {name}")
+    return stack.postgres_dsn.replace("/postgres?", f"/{name}?")
+
+
+class Stores:
+    """Opens stores on one database and closes them all."""
+
+    def __init__(self, dsn: str) -> None:
+        self.dsn = dsn
+        self._opened: list[PostgresSnapshots] = []
+
+    def __call__(self, system: str) -> PostgresSnapshots:
+        return self.open(system)
+
+    def open(self, system: str = "demo", *, command_s: float = 10.0) -> PostgresSnapshots:
+        store = PostgresSnapshots(self.dsn, system, connect_s=5, command_s=command_s)
+        self._opened.append(store)
+        return store
+
+    async def close(self) -> None:
+        for store in self._opened:
+            await store.close()

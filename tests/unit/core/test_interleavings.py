@@ -1,0 +1,183 @@
+"""Random interleavings of owners on one log: every reader agrees, nothing acknowledged is lost.
+
+Several processes claim, commit, flush, freeze with a batch on the way, thaw, recover and crash, in
+any order; batches land late, twice, or with their acknowledgement lost. The number that each
+command adds is unique, so a state tells which commands took effect, how often and in what order.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eventstore.records import Commit, Outcome, decode_prefix
+from spawn.core.partition import Append, Phase
+from spawn.core.tail import Base, fold_tail
+from tests.unit.core.harness import FakeLog, FakeStore, Lists, Owner, command
+
+pytestmark = pytest.mark.timeout(120)
+
+ACTORS = ("a", "b", "c")
+
+
+def fold_from_start(log: FakeLog) -> dict[bytes, tuple[int, ...]]:
+    """Return all actors' states as a reader sees them who knows nothing but the log."""
+    reader = Owner(log, FakeStore(), random.Random(0))
+    reader.machine.restore(None, 0)
+    reader.machine.replay(log.read(0))
+    return dict(reader.states())
+
+
+class World:
+    """Three processes, one log, one store; one step at a time."""
+
+    def __init__(self, dice: random.Random) -> None:
+        self.dice = dice
+        self.log = FakeLog()
+        self.store = FakeStore()
+        self.older = FakeStore()
+        self.owners = [Owner(self.log, self.store, dice) for _ in range(3)]
+        self.late: list[Append] = []
+        self.number = 0
+        self.acknowledged: list[int] = []
+        self.taken: set[int] = set()
+        self.refused: set[int] = set()
+
+    def step(self, action: str) -> None:
+        owner = self.dice.choice(self.owners)
+        active = owner.machine.phase is Phase.ACTIVE and owner.machine.owned
+        if action == "take over":
+            self.forget(owner)
+            owner.take_over()
+        elif action == "late":
+            if self.late:
+                self.log.append(self.late.pop(self.dice.randrange(len(self.late))).records)
+        elif action == "put back":
+            self.store.checkpoint, self.store.rows = self.older.checkpoint, dict(self.older.rows)
+            for some in self.owners:  # who relies on more re-reads; here it starts again
+                self.forget(some)
+                some.machine.phase = Phase.STOPPED
+        elif not active:
+            return
+        elif action == "command":
+            self.number += 1
+            self.taken.add(self.number)
+            kind = self.dice.choice(("add", "add", "add", "nothing", "refuse"))
+            owner.run(command(kind, self.dice.choice(ACTORS), self.number))
+        elif action == "flush":
+            self.older = self.store.copy()
+            owner.flush()
+        elif owner.machine.pending:
+            self.append(owner, action)
+        self.collect(owner)
+
+    def append(self, owner: Owner, how: str) -> None:
+        if how == "append":
+            owner.append()
+            return
+        cut = owner.machine.cut(0.0)
+        assert cut is not None
+        if how == "acknowledgement lost":
+            self.log.append(cut.records)
+        elif how == "batch late":
+            self.late.append(cut)
+        elif how == "batch twice":
+            self.log.append(cut.records)
+            self.late.append(cut)
+        owner.machine.lost()
+        end = owner.claim() + 1
+        owner.settled += owner.machine.observe(
+            self.log.read(max(owner.machine.fold.position - 1, 0), end)
+        )
+        if owner.machine.phase is not Phase.FENCED:
+            owner.resume()
+
+    def forget(self, owner: Owner) -> None:
+        """The process crashes or starts again: what it did not answer has no outcome."""
+        self.collect(owner)
+        owner.settled = []
+
+    def collect(self, owner: Owner) -> None:
+        for entry in owner.settled:
+            if entry.decision.outcome is Outcome.APPLIED:
+                self.acknowledged.append(int(entry.command.payload))
+        owner.settled = []
+
+
+STEPS = (
+    "command", "command", "command", "append", "append", "take over", "flush", "late",
+    "acknowledgement lost", "batch late", "batch twice", "batch lost", "put back",
+)  # fmt: skip
+
+
+def play(seed: int, steps: Sequence[str]) -> World:
+    world = World(random.Random(seed))
+    world.step("take over")
+    for step in steps:
+        world.step(step)
+        check(world)
+    return world
+
+
+def check(world: World) -> None:
+    states = fold_from_start(world.log)
+    effects = [number for state in states.values() for number in state]
+    assert len(effects) == len(set(effects)), "a command took effect twice"
+    assert len(world.acknowledged) == len(set(world.acknowledged)), "a command was answered twice"
+    assert set(world.acknowledged) <= set(effects), "an acknowledged command is not there"
+    for owner in world.owners:
+        machine = owner.machine
+        if machine.phase is Phase.ACTIVE and machine.fold.position == world.log.end:
+            if machine.owned:
+                for name, state in states.items():
+                    owner.load_one(machine.residents.actor("List", name))
+                assert dict(owner.states()) == states, "the owner's memory differs from the log"
+
+
+def checkpoint_and_tail(world: World) -> dict[bytes, tuple[int, ...]]:
+    """Return all states from the store's rows and the records behind its checkpoint."""
+    reader = Owner(world.log, world.store, random.Random(0))
+    start = reader.machine.restore(world.store.checkpoint, 0)
+    reader.machine.replay(world.log.read(start))
+    states = dict(reader.states())
+    for key, (state, revision, _) in world.store.rows.items():
+        if revision and key not in states:
+            states[key] = state
+    return states
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 2**32), st.lists(st.sampled_from(STEPS), max_size=60))
+def test_all_readers_agree_and_nothing_acknowledged_is_lost(seed: int, steps: list[str]) -> None:
+    """Whatever interleaving: one history, each command at most once, acknowledged ones exactly."""
+    world = play(seed, steps)
+    assert checkpoint_and_tail(world) == fold_from_start(world.log)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**32), st.lists(st.sampled_from(STEPS), max_size=60))
+def test_back_pointers_lead_through_exactly_the_valid_records(seed: int, steps: list[str]) -> None:
+    """Walking back from an actor's last record meets its revisions one by one down to the first."""
+    world = play(seed, steps)
+    reader = Owner(world.log, FakeStore(), random.Random(0))
+    reader.machine.restore(None, 0)
+    reader.machine.replay(world.log.read(0))
+    for actor in reader.machine.residents.tables["List"].actors.values():
+        offset, walked = actor.offset, []
+        while offset:
+            stored = world.log.records[offset]
+            commit = decode_prefix(stored.value)
+            assert isinstance(commit, Commit)
+            assert stored.key == actor.id
+            if commit.outcome == Outcome.APPLIED and stored.value is not None:
+                walked.append((offset, stored.value))
+            previous = commit.previous
+            offset = offset + previous if previous < 0 else previous
+        folded = fold_tail(Lists(), actor.id.decode(), Base(None, 0, False), walked[::-1])
+        reader.load_one(actor)
+        assert (folded.state or ()) == actor.state
+        assert folded.revision == actor.revision

@@ -1,0 +1,227 @@
+"""The partition's state machine: commit path, gap, fence, unknown outcome, flush."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from tests.unit.core.harness import FakeLog, FakeStore, Owner, command
+from eventstore.records import NO_PREVIOUS, Commit, decode_prefix
+from spawn.core.fold import LossDetected
+from spawn.core.keys import digest_key
+from spawn.core.partition import LEASE_S, Phase
+from spawn.errors import MailboxFull
+
+
+@pytest.fixture
+def log() -> FakeLog:
+    return FakeLog()
+
+
+@pytest.fixture
+def owner(log: FakeLog) -> Owner:
+    owner = Owner(log, FakeStore(), random.Random(1))
+    assert owner.take_over()
+    return owner
+
+
+def commits(log: FakeLog) -> list[Commit]:
+    found = [decode_prefix(stored.value) for stored in log.records]
+    return [record for record in found if isinstance(record, Commit)]
+
+
+def test_commands_of_one_actor_run_on_uncommitted_state_and_share_a_batch(
+    owner: Owner, log: FakeLog
+) -> None:
+    """Three adds before any append make three records of one batch, each on the one before."""
+    for n in (1, 2, 3):
+        owner.run(command("add", "a", n))
+    assert owner.settled == []
+    assert owner.append()
+    assert [entry.decision.reply for entry in owner.settled] == [1, 2, 3]
+    assert [c.previous for c in commits(log)] == [NO_PREVIOUS, -1, -1]
+    assert [c.sequence for c in commits(log)] == [0, 1, 2]
+
+
+def test_previous_is_an_offset_once_the_batch_before_is_acknowledged(
+    owner: Owner, log: FakeLog
+) -> None:
+    """The back pointer across batches names the offset of the actor's last record."""
+    owner.run(command("add", "a", 1))
+    owner.append()
+    owner.run(command("add", "b", 1))
+    owner.run(command("add", "a", 2))
+    owner.append()
+    assert [c.previous for c in commits(log)] == [NO_PREVIOUS, NO_PREVIOUS, 1]
+
+
+def test_refused_and_unchanged_commands_leave_one_record_each(owner: Owner, log: FakeLog) -> None:
+    """A command that reached user code leaves exactly one record, whatever came of it."""
+    for action in ("add", "nothing", "refuse"):
+        owner.run(command(action, "a", 1))
+    owner.append()
+    assert [c.revision for c in commits(log)] == [1, 1, 1]
+    assert len(commits(log)) == 3
+
+
+def test_a_foreign_claim_before_the_batch_fences_and_voids_it(owner: Owner, log: FakeLog) -> None:
+    """What was appended behind another process's claim never counts, and nobody is answered."""
+    rival = Owner(log, owner.store, random.Random(2))
+    assert rival.take_over()
+    owner.run(command("add", "a", 1))
+    assert not owner.append()
+    assert owner.machine.phase is Phase.FENCED
+    assert owner.settled == []
+    assert [c.action for c in owner.machine.unsettled()] == ["add"]
+
+
+def test_void_records_of_a_zombie_do_not_disturb_the_owner(owner: Owner, log: FakeLog) -> None:
+    """A deposed owner's late batch makes a gap; the new owner's own batch counts all the same."""
+    rival = Owner(log, owner.store, random.Random(2))
+    assert rival.take_over()
+    owner.run(command("add", "a", 1))
+    owner.append()
+    rival.run(command("add", "a", 7))
+    assert rival.append()
+    assert rival.states() == {b"a": (7,)}
+
+
+def test_a_batch_that_landed_twice_counts_once(owner: Owner, log: FakeLog) -> None:
+    """The log repeats a batch and acknowledges the second copy: the first one's offsets count."""
+    owner.run(command("add", "a", 1))
+    cut = owner.machine.cut(0.0)
+    assert cut is not None
+    log.append(cut.records)
+    base = log.append(cut.records)
+    assert owner.machine.acknowledged(base) is None
+    settled = owner.machine.observe(log.read(owner.machine.fold.position - 1))
+    assert [entry.offset for entry in settled] == [1]
+    assert owner.states() == {b"a": (1,)}
+
+
+def test_after_an_unknown_outcome_what_proved_void_runs_again_in_order(
+    owner: Owner, log: FakeLog
+) -> None:
+    """A lost batch and what was decided on top of it run again behind the new claim, in order."""
+    owner.run(command("add", "a", 1))
+    assert owner.machine.cut(0.0) is not None
+    owner.run(command("add", "a", 2))
+    owner.machine.lost()
+    owner.claim()
+    assert owner.machine.observe(log.read(owner.machine.fold.position - 1)) == []
+    owner.resume()
+    owner.append()
+    assert owner.states() == {b"a": (1, 2)}
+
+
+def test_after_an_unknown_outcome_what_proved_valid_is_answered_once(
+    owner: Owner, log: FakeLog
+) -> None:
+    """An append whose acknowledgement was lost is found valid and not run again."""
+    owner.run(command("add", "a", 1))
+    cut = owner.machine.cut(0.0)
+    assert cut is not None
+    log.append(cut.records)
+    owner.machine.lost()
+    owner.claim()
+    settled = owner.machine.observe(log.read(owner.machine.fold.position - 1))
+    assert [entry.decision.reply for entry in settled] == [1]
+    owner.resume()
+    owner.append()
+    assert owner.states() == {b"a": (1,)}
+
+
+def test_a_smaller_offset_than_expected_is_loss(owner: Owner) -> None:
+    """An offset given out twice means that the log lost acknowledged records."""
+    owner.run(command("add", "a", 1))
+    owner.append()
+    owner.run(command("add", "a", 2))
+    assert owner.machine.cut(0.0) is not None
+    with pytest.raises(LossDetected):
+        owner.machine.acknowledged(1)
+
+
+def test_a_full_mailbox_refuses_the_next_command(owner: Owner) -> None:
+    """Commands waiting or uncommitted are bounded per actor; others are not held up."""
+    for n in range(1_000):
+        owner.run(command("add", "a", n))
+    with pytest.raises(MailboxFull, match="List/a has 1000 commands"):
+        owner.run(command("add", "a", 1))
+    owner.run(command("add", "b", 1))
+
+
+def test_a_key_in_flight_holds_the_next_command_with_the_same_key(owner: Owner) -> None:
+    """A repetition queues behind the command in flight and is then bound to its record."""
+    key = digest_key("order-7", "add", b"1")
+    owner.run(command("add", "a", 1, key=key))
+    owner.run(command("add", "a", 1, key=key))
+    assert len(owner.machine.pending) == 1
+    owner.append()
+    (actor,) = owner.machine.resumable
+    repeated = owner.machine.start(actor)
+    assert repeated is not None
+    bound = owner.machine.bound_key(actor, repeated, owner.now_us)
+    assert bound is not None
+    assert bound.offset == 1
+
+
+def test_reads_wait_for_an_append_that_starts_after_they_arrived(owner: Owner) -> None:
+    """Without a lease a read is answered by the next append, not by one already in flight."""
+    owner.run(command("add", "a", 1))
+    cut = owner.machine.cut(10.0)
+    assert cut is not None
+    strict = command("all", "a")
+    strict.strict = True
+    assert owner.machine.read(strict, 10.0) is None
+    owner.machine.acknowledged(owner.log.append(cut.records))
+    assert owner.machine.readable(10.1) == []
+    barrier = owner.machine.cut(10.2)
+    assert barrier is not None
+    assert barrier.is_barrier
+    owner.machine.acknowledged(owner.log.append(barrier.records))
+    assert owner.machine.readable(10.3) == [strict]
+
+
+def test_the_lease_runs_from_the_start_of_the_append(owner: Owner) -> None:
+    """A read rests on an acknowledged append for 250 ms from that append's start."""
+    owner.run(command("add", "a", 1))
+    cut = owner.machine.cut(10.0)
+    assert cut is not None
+    owner.machine.acknowledged(owner.log.append(cut.records))
+    assert owner.machine.read(command("all", "a"), 10.0 + LEASE_S - 0.01) is not None
+    assert owner.machine.read(command("all", "a"), 10.0 + LEASE_S) is None
+
+
+def test_a_released_partition_needs_no_wait_and_a_live_one_does(owner: Owner, log: FakeLog) -> None:
+    """Only a claim that was not released may still be read under."""
+    value = owner.machine.release()
+    log.append([(None, value)])
+    second = Owner(log, owner.store, random.Random(2))
+    assert second.take_over()
+    assert not second.machine.displaces_live_claim
+    third = Owner(log, owner.store, random.Random(3))
+    assert third.take_over()
+    assert third.machine.displaces_live_claim
+
+
+def test_a_flush_holds_committed_state_only(owner: Owner) -> None:
+    """Speculative state never reaches the store."""
+    owner.run(command("add", "a", 1))
+    owner.append()
+    owner.run(command("add", "a", 2))
+    assert owner.flush()
+    assert owner.store.rows == {b"a": ((1,), 1, 1)}
+
+
+def test_an_actor_leaves_memory_only_when_clean_and_idle(owner: Owner) -> None:
+    """Passivation never drops what the store does not have, nor what is under way."""
+    owner.run(command("add", "a", 1))
+    actor = owner.machine.residents.actor("List", b"a")
+    assert not owner.machine.residents.evict(actor)
+    owner.append()
+    assert not owner.machine.residents.evict(actor)
+    owner.flush()
+    assert owner.machine.residents.evict(actor)
+    owner.run(command("add", "a", 2))
+    owner.append()
+    assert owner.states() == {b"a": (1, 2)}
