@@ -82,9 +82,7 @@ async def _fetch(
     }
 
 
-def _own(
-    at: TopicPartition, key: bytes, offset: int, stored: StoredRecord | None
-) -> HistoryRecord:
+def _own(at: TopicPartition, key: bytes, offset: int, stored: StoredRecord | None) -> HistoryRecord:
     if stored is None or stored.key != key or stored.value is None:
         raise CorruptRecord(f"{at}@{offset} is no record of actor {key.decode(errors='replace')}")
     commit = decode_prefix(stored.value)

@@ -132,6 +132,10 @@ class SnapshotStore(Protocol):
     in time; it then had no effect or its whole effect.
     """
 
+    async def ping(self) -> None:
+        """Return when the database has answered; it needs no tables for that."""
+        ...
+
     async def migrate(self) -> Sequence[str]:
         """Bring the schema up to date, under a lock; return the names of migrations applied.
 

@@ -7,8 +7,8 @@ tables. An empty variable counts as not set. Durations are written `250ms`, `5s`
 plain seconds, sizes `64KiB`, `1MiB`, `2GiB` or in plain bytes.
 
 This is the only module that reads the environment; all others are handed values. Everything is
-checked at once, and every problem names where the value came from (style rule 19). It has over 400
-lines so that a setting, its check, its names and its explanation stand in one place.
+checked at once, and every problem names where the value came from (style rule 19). Over 400 lines:
+a setting, its check, its names and its explanation stand in one place.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ __all__ = [
     "load_settings",
     "node_url",
     "parse_duration_s",
+    "shown_size",
     "wants_colour",
 ]
 
@@ -117,7 +118,7 @@ def _size(least: int, most: int) -> Reader:
         size = int(match[1]) * units[match[2]]
         if not least <= size <= most:
             raise ValueError(
-                f"must be from {_shown_size(least)} to {_shown_size(most)}, got {value!r}"
+                f"must be from {shown_size(least)} to {shown_size(most)}, got {value!r}"
             )
         return size
 
@@ -557,7 +558,8 @@ def _line_numbers(text: str) -> Mapping[str, int]:
     return found
 
 
-def _shown_size(size: int) -> str:
+def shown_size(size: int) -> str:
+    """Return bytes as one would write them in a setting."""
     for unit, factor in (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024)):
         if size % factor == 0 and size:
             return f"{size // factor}{unit}"

@@ -16,7 +16,14 @@ import msgspec
 
 from examples.flights.connection import Answer, Connection
 
-__all__ = ["Address", "Conversation", "DeliveryFailed", "Unanswered", "deliver"]
+__all__ = [
+    "Address",
+    "Conversation",
+    "DeliveryFailed",
+    "Unanswered",
+    "deliver",
+    "first_failure",
+]
 
 Conversation = Generator[bytes, Answer, None]
 
@@ -74,7 +81,7 @@ async def deliver(
                     running.create_task(lane.run())
             watch.cancel()
     except BaseExceptionGroup as failures:
-        raise _first(failures) from None
+        raise first_failure(failures) from None
     return repeated
 
 
@@ -160,7 +167,7 @@ def _obstacle(error: OSError) -> str:
     return "connection lost"
 
 
-def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return one failure of a group: they all tell of the same node."""
+def first_failure(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return one failure of a task group: here they all tell of the same node."""
     failure = failures.exceptions[0]
-    return _first(failure) if isinstance(failure, BaseExceptionGroup) else failure
+    return first_failure(failure) if isinstance(failure, BaseExceptionGroup) else failure

@@ -74,8 +74,7 @@ class LogReader:
         offset = await self._last_record(at, actor_type, actor_id)
         schemas = await self._schemas(actor_type)
         lines = [
-            _line(at, record, schemas)
-            async for record in walk_back(self._log, at, key, offset)
+            _line(at, record, schemas) async for record in walk_back(self._log, at, key, offset)
         ]
         lines.reverse()
         return lines
@@ -100,9 +99,7 @@ class LogReader:
                     offset = stored.offset
         return offset
 
-    async def _start(
-        self, at: TopicPartition, actor_type: str, actor_id: str
-    ) -> tuple[Fold, int]:
+    async def _start(self, at: TopicPartition, actor_type: str, actor_id: str) -> tuple[Fold, int]:
         """Return the fold to go on from and the actor's last record below it.
 
         Without a store, or with one that does not fit the log, that is the log's start.
@@ -122,9 +119,7 @@ class LogReader:
         return Fold(start), NO_PREVIOUS
 
 
-def _line(
-    at: TopicPartition, record: HistoryRecord, schemas: Mapping[bytes, Any]
-) -> HistoryLine:
+def _line(at: TopicPartition, record: HistoryRecord, schemas: Mapping[bytes, Any]) -> HistoryLine:
     commit = record.commit
     body = _body(record)
     return HistoryLine(

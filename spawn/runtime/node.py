@@ -1,7 +1,6 @@
-"""A node: the composition root, where ports meet their adapters (design 7).
+"""A node: all partitions of its actor types, owned and served while it runs.
 
-`Node` holds what runs; `serve` is its life. It knows no flags and no files: the CLI gives it
-settings, a target and an already built log and store.
+It knows no flags, files, sockets or client libraries: `spawn.node` gives it a plan.
 """
 
 from __future__ import annotations

@@ -6,19 +6,19 @@ state. So nothing can be kept on `self` by mistake, and an actor at rest costs i
 
 from __future__ import annotations
 
+import contextlib
 import operator
 import typing
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Never, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Never, NoReturn, TypeGuard
 
 import msgspec
 
 from spawn.core.behavior import TypeSettings
 from spawn.core.commands import Command
 from spawn.core.decision import EventData
-from spawn.core.ids import ID_BYTES_MAX, NAME_PATTERN
 from spawn.errors import InvalidTarget
 from spawn.sdk.avro_schema import EPOCH
 from spawn.sdk.definition import ActorDefinition, define
@@ -34,7 +34,7 @@ else:
     State = typing.TypeVar("State")
     Event = typing.TypeVar("Event")
 
-__all__ = ["Actor", "EventKind", "Run", "actor", "definition_of", "new_instance", "settings_of"]
+__all__ = ["Actor", "EventKind", "Run", "definition_of", "is_actor_type", "new_instance", "set_run"]
 
 EventKind = tuple[
     str, bytes, Callable[[Any], bytes], Callable[[Any, Any], Any], Callable[[Any], object]
@@ -46,7 +46,7 @@ _NO_METADATA: Final[Mapping[str, str]] = MappingProxyType({})
 class Run(msgspec.Struct):
     """One run of one action: what `self` speaks for."""
 
-    type: str
+    type_name: str
     id: str
     state: Any
     revision: int
@@ -66,13 +66,13 @@ class Actor(Generic[State, Event]):
     Without, an action sets `self.state`, and the new state is the event.
     """
 
-    __slots__ = ("_run",)
+    __slots__ = ("__spawn_run__",)
 
-    _run: Run
-    _parts: ClassVar[Any] = None
+    __spawn_run__: Run
+    __spawn_parts__: ClassVar[Any] = None
     """`Actor[state, events]` as declared; with type variables in it: not an actor type yet."""
-    _definition: ClassVar[ActorDefinition | None] = None
-    _settings: ClassVar[tuple[str, TypeSettings] | None] = None
+    __spawn_definition__: ClassVar[ActorDefinition | None] = None
+    __spawn_settings__: ClassVar[tuple[str, TypeSettings] | None] = None
 
     if TYPE_CHECKING:
 
@@ -89,28 +89,28 @@ class Actor(Generic[State, Event]):
     @property
     def id(self) -> str:
         """The actor's id."""
-        return self._run.id
+        return self.__spawn_run__.id
 
     @property
     def revision(self) -> int:
         """How many commits have changed the actor; 0: none yet, it is new."""
-        return self._run.revision
+        return self.__spawn_run__.revision
 
     @property
     def time(self) -> datetime:
         """The time of this command's record, in UTC; the same in every replay of it."""
-        return EPOCH + timedelta(microseconds=self._run.time_us)
+        return EPOCH + timedelta(microseconds=self.__spawn_run__.time_us)
 
     @property
     def caller(self) -> str:
         """Who sent the command, e.g. `http 127.0.0.1`; empty: this node itself."""
-        command = self._run.command
+        command = self.__spawn_run__.command
         return command.caller if command is not None else ""
 
     @property
     def metadata(self) -> Mapping[str, str]:
         """What the caller sent along with the command."""
-        command = self._run.command
+        command = self.__spawn_run__.command
         return (command.metadata if command is not None else None) or _NO_METADATA
 
     def emit(self, event: Event, /) -> None:
@@ -118,7 +118,7 @@ class Actor(Generic[State, Event]):
 
         When the action raises, it never happened.
         """
-        run = self._run
+        run = self.__spawn_run__
         kind = run.kinds.get(type(event))
         if kind is None or run.closed:
             self._refuse_emit(event)
@@ -161,20 +161,19 @@ class Actor(Generic[State, Event]):
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
-        cls._definition = None
-        cls._settings = None
-        cls._parts = _declared_parts(cls)
-        if cls._parts is None:
+        cls.__spawn_definition__ = None
+        cls.__spawn_settings__ = None
+        cls.__spawn_parts__ = _declared_parts(cls)
+        if cls.__spawn_parts__ is None:
             raise InvalidTarget(
                 f"{cls.__name__} does not say what its state is: write "
                 f"class {cls.__name__}(Actor[SomeState, SomeEvent])",
                 at=place_of(cls),
             )
-        if not cls._parts.__parameters__:
-            try:
+        if is_actor_type(cls):
+            # An unknown name may be of a class that comes later: it is asked for again when used.
+            with contextlib.suppress(UnresolvedName):
                 definition_of(cls)
-            except UnresolvedName:
-                pass  # A class that comes later in the module; asked again when it is used.
 
     if not TYPE_CHECKING:
 
@@ -190,67 +189,75 @@ class Actor(Generic[State, Event]):
                 f"self.{name} would be lost after this action: make `{name}` a field of "
                 f"{type(self).__name__}'s state"
             )
-        run = self._run
+        run = self.__spawn_run__
         if run.closed:
             raise TypeError(f"self.state can't be set: {run.closed}")
         if run.kinds:
             raise TypeError(
-                f"{run.type} is event-sourced: write self.emit(...) and let evolve make the state"
+                f"{run.type_name} is event-sourced: write self.emit(...), evolve makes the state"
             )
         run.state = value
 
     def _refuse_emit(self, event: object) -> NoReturn:
-        run = self._run
+        run = self.__spawn_run__
         name = type_text(type(event))
         if run.closed:
             raise TypeError(f"{name} can't be emitted: {run.closed}")
         if not run.kinds:
             raise TypeError(
-                f"{run.type} has no events: set self.state, or declare Actor[SomeState, {name}]"
+                f"{run.type_name} has no events: set self.state, or write Actor[SomeState, {name}]"
             )
         declared = ", ".join(kind.__name__ for kind in run.kinds)
-        raise TypeError(f"{run.type} can't emit {name}; its events are {declared}")
+        raise TypeError(f"{run.type_name} can't emit {name}; its events are {declared}")
 
 
 if not TYPE_CHECKING:
     # A getter in C: a third of the time of a Python function. Setting goes through __setattr__.
-    Actor.state = property(operator.attrgetter("_run.state"))
+    Actor.state = property(operator.attrgetter("__spawn_run__.state"))
 
-_set_run: Final[Callable[[Any, Run], None]] = vars(Actor)["_run"].__set__
+set_run: Final[Callable[[Any, Run], None]] = vars(Actor)["__spawn_run__"].__set__
+"""Gives a bare instance its run."""
 
 
 def new_instance(cls: type, run: Run) -> Any:
     """Return an instance for one run; `__init__` is left out."""
-    instance = object.__new__(cls)
-    _set_run(instance, run)
+    instance: Any = object.__new__(cls)
+    set_run(instance, run)
     return instance
 
 
 def definition_of(cls: type[Actor[Any, Any]]) -> ActorDefinition:
     """Return what an actor class declares. Raises: InvalidTarget, UnresolvedName."""
-    if cls._definition is None:
-        if cls._parts is None or cls._parts.__parameters__:
+    if cls.__spawn_definition__ is None:
+        if not is_actor_type(cls):
             raise InvalidTarget(
                 f"{cls.__name__} leaves its state or events open: it is a base of actor types, "
                 "not one of them",
                 at=place_of(cls),
             )
-        cls._definition = define(cls, Actor, *typing.get_args(cls._parts))
-    return cls._definition
+        name = cls.__name__ if cls.__spawn_settings__ is None else cls.__spawn_settings__[0]
+        cls.__spawn_definition__ = define(cls, Actor, name, *typing.get_args(cls.__spawn_parts__))
+    return cls.__spawn_definition__
 
 
-def is_actor_type(candidate: object) -> bool:
+def is_actor_type(candidate: object) -> TypeGuard[type[Actor[Any, Any]]]:
     """Tell whether something is a class that can be run as an actor type."""
     return (
         isinstance(candidate, type)
         and issubclass(candidate, Actor)
-        and candidate._parts is not None
-        and not candidate._parts.__parameters__
+        and candidate.__spawn_parts__ is not None
+        and not candidate.__spawn_parts__.__parameters__
     )
 
 
-def settings_of(cls: type[Actor[Any, Any]]) -> tuple[str, TypeSettings]:
-    """Return an actor class's type name and settings."""
-    if cls._settings is None:
-        cls._settings = _checked(cls, cls.__name__, TypeSettings())
-    return cls._settings
+def _declared_parts(cls: type[Actor[Any, Any]]) -> Any:
+    """Return `Actor[state, events]` as the class or one of its bases wrote it; None: nowhere."""
+    for base in vars(cls).get("__orig_bases__", ()):
+        origin: Any = typing.get_origin(base)
+        if origin is Actor:
+            return base
+        if isinstance(origin, type) and issubclass(origin, Actor):
+            parts, open_parameters = origin.__spawn_parts__, vars(origin)["__parameters__"]
+            given = dict(zip(open_parameters, typing.get_args(base), strict=True))
+            return parts[tuple(given[parameter] for parameter in parts.__parameters__)]
+    return next((base.__spawn_parts__ for base in cls.__bases__ if issubclass(base, Actor)), None)

@@ -55,13 +55,12 @@ class ActorDefinition(NamedTuple):
     actions: Mapping[str, ActionPlan]
 
 
-def define(cls: Any, base: Any, state: Any, events: Any) -> ActorDefinition:
-    """Return what `class cls(base[state, events])` declares.
+def define(cls: Any, base: Any, name: str, state: Any, events: Any) -> ActorDefinition:
+    """Return what `class cls(base[state, events])` declares; `name` is the actor type's.
 
     `base` is `Actor`, whose members a subclass may fill in or must leave alone.
     Raises: InvalidTarget; UnresolvedName - an annotation names a class that comes later.
     """
-    name = cls.__name__
     state_shape = describe_record(state, f"{name}: state")
     event_types = () if events is typing.Never else branches_of(events)
     event_shapes: dict[str, RecordShape] = {}
@@ -86,12 +85,12 @@ def define(cls: Any, base: Any, state: Any, events: Any) -> ActorDefinition:
         _initial(cls, base, state, check_state),
         _on_create(cls, base),
         cls.on_activate is not base.on_activate,
-        {plan.info.name: plan for plan in _plans(cls)},
+        {plan.info.name: plan for plan in _plans(cls, name)},
     )
 
 
 def _check_members(cls: Any, base: Any) -> None:
-    """Refuse what would hide a member of the base, or run at another time than its author thinks."""
+    """Refuse what hides a member of the base, or runs at other times than its author thinks."""
     reserved = {name for name in vars(base) if not name.startswith("__")} - _HOOKS
     for owner in cls.__mro__[: cls.__mro__.index(base)]:
         for member in vars(owner):
@@ -153,7 +152,7 @@ def _on_create(cls: Any, base: Any) -> Callable[[Any], None] | None:
     return hook
 
 
-def _plans(cls: Any) -> Iterator[ActionPlan]:
+def _plans(cls: Any, type_name: str) -> Iterator[ActionPlan]:
     found: dict[str, Action[Any, Any]] = {}
     for owner in reversed(cls.__mro__):
         for name, member in vars(owner).items():
@@ -162,12 +161,11 @@ def _plans(cls: Any) -> Iterator[ActionPlan]:
             else:
                 found.pop(name, None)
     for name, member in found.items():
-        yield _plan(cls, name, member)
+        yield _plan(f"{type_name}.{name}", name, member)
 
 
-def _plan(cls: Any, name: str, action: Action[Any, Any]) -> ActionPlan:
+def _plan(full_name: str, name: str, action: Action[Any, Any]) -> ActionPlan:
     function = action.function
-    full_name = f"{cls.__name__}.{name}"
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
         _refuse(function, f"{full_name} yields: an action returns one reply")
     if not inspect.signature(function).parameters:
@@ -177,7 +175,7 @@ def _plan(cls: Any, name: str, action: Action[Any, Any]) -> ActionPlan:
     except NameError as error:
         raise UnresolvedName(
             f"{full_name}: its annotations name `{error.name}`, which module "
-            f"{cls.__module__} does not define: define or import it at the module's top level",
+            f"{function.__module__} does not define: define or import it at the module's top level",
             name=error.name,
         ) from error
     try:

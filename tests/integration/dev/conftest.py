@@ -1,7 +1,9 @@
 """What the tests of the embedded stack share: programs that hold one, a watch over processes."""
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -28,7 +30,7 @@ class Holder:
             [*wrapper, sys.executable, str(_HOLDER), str(folder), *parts],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(_ROOT)},
+            env=os.environ | {"PYTHONPATH": os.pathsep.join([str(_ROOT), *filter(None, sys.path)])},
             text=True,
         )
         assert self.process.stdout is not None
@@ -54,7 +56,8 @@ class Holder:
         self.process.kill()
         self.process.communicate()
         for pid in self.living():
-            os.kill(pid, 9)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture

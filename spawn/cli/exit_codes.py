@@ -1,0 +1,39 @@
+"""What a command's exit code says (pure)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from spawn.errors import Rejected, SpawnError
+
+__all__ = ["DONE", "FAILED", "FENCED", "INTERRUPTED", "NOT_FOUND", "UNREACHABLE", "USAGE", "of"]
+
+DONE: Final = 0
+FAILED: Final = 1
+USAGE: Final = 2
+"""The command line, a setting or the given JSON is wrong; nothing was tried."""
+FENCED: Final = 3
+NOT_FOUND: Final = 4
+UNREACHABLE: Final = 5
+INTERRUPTED: Final = 130
+"""Ctrl-C, as shells have it: 128 + SIGINT."""
+
+_BY_CODE: Final = {
+    "usage": USAGE,
+    "invalid-settings": USAGE,
+    "invalid-id": USAGE,
+    "invalid-json": USAGE,
+    "invalid-header": USAGE,
+    "fenced": FENCED,
+    "unknown-type": NOT_FOUND,
+    "unknown-action": NOT_FOUND,
+    "unknown-path": NOT_FOUND,
+    "node-unreachable": UNREACHABLE,
+    "log-unreachable": UNREACHABLE,
+    "store-unreachable": UNREACHABLE,
+}
+
+
+def of(error: SpawnError) -> int:
+    """Return the exit code for an error. User code's own codes never change it."""
+    return FAILED if isinstance(error, Rejected) else _BY_CODE.get(error.code, FAILED)

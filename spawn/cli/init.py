@@ -1,0 +1,52 @@
+"""`spawn init TARGET`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from spawn.cli import console
+from spawn.cli.settings_flags import SettingsFlags
+from spawn.config import Settings, load_settings
+
+if TYPE_CHECKING:
+    from spawn.sdk.target import Target
+
+__all__ = ["init"]
+
+
+def init(
+    target: Annotated[str, Parameter(help="A Python file, or module:system.")],
+    /,
+    *,
+    config: Annotated[
+        Path | None, Parameter(help="File with settings, instead of ./spawn.toml.")
+    ] = None,
+    flags: Annotated[SettingsFlags, Parameter(name="*")] = SettingsFlags(),  # noqa: B008 - frozen
+) -> None:
+    """Create the topics and tables that TARGET's actors need; what is there stays as it is.
+
+    Example: spawn init counter.py --kafka-bootstrap-servers kafka:9092
+    --postgres-dsn postgresql://spawn@db/spawn
+    """
+    settings = load_settings(
+        flags=flags.by_key(), config=config, required=("kafka.bootstrap_servers", "postgres.dsn")
+    )
+    for warning in settings.warnings:
+        console.warning(warning)
+    from spawn.sdk.target import load_target
+
+    loaded = load_target(target)
+    for topic, partitions in asyncio.run(_prepared(settings, loaded)).items():
+        console.note(f"topic {topic} with {partitions} partitions is there")
+
+
+async def _prepared(settings: Settings, target: Target) -> Mapping[str, int]:
+    from spawn.node import RunOptions, connected, prepare
+
+    async with connected(settings) as adapters:
+        return await prepare(settings, target, adapters, RunOptions(say=console.note))

@@ -1,0 +1,60 @@
+"""`spawn invoke TYPE/ID ACTION [JSON]`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import msgspec
+from cyclopts import Parameter
+
+from spawn.cli import console, render
+from spawn.cli.node_client import actor_path, ask_node, find_node, parse_timeout_s
+from spawn.cli.subjects import parse_subject, read_payload
+
+__all__ = ["invoke"]
+
+
+def invoke(
+    actor: Annotated[str, Parameter(help="The actor, as TYPE/ID.")],
+    action: Annotated[str, Parameter(help="Name of the action.")],
+    argument: Annotated[
+        str | None,
+        Parameter(
+            help="Its input as JSON: the parameter's value if it has one, an object by name if "
+            "it has several; `-` reads it from stdin.",
+            allow_leading_hyphen=True,
+        ),
+    ] = None,
+    /,
+    *,
+    key: Annotated[
+        str | None, Parameter(help="Idempotency key: the same call with it takes effect once.")
+    ] = None,
+    timeout: Annotated[str, Parameter(help="How long to wait: 250ms, 5s, 2m.")] = "60s",
+    url: Annotated[str | None, Parameter(help="The node; also SPAWN_URL.")] = None,
+    json: Annotated[
+        bool, Parameter(help="One line of JSON with reply, revision and position.", negative="")
+    ] = False,
+) -> None:
+    """Call an action of an actor, through a node, and print its reply.
+
+    Example: spawn invoke Counter/a add 5
+    """
+    subject = parse_subject(actor)
+    timeout_s = parse_timeout_s(timeout)
+    payload = read_payload(argument)
+    node = find_node(url)
+    headers = {"Idempotency-Key": key} if key else {}
+    answer = asyncio.run(
+        ask_node(node, "POST", actor_path(subject, action), timeout_s, payload, headers)
+    )
+    if json:
+        value = {
+            "reply": msgspec.Raw(answer.body),
+            "revision": answer.revision,
+            "position": answer.position or None,
+        }
+        console.data(render.json_line(value))
+    else:
+        console.data(render.reply(answer.body))

@@ -1,0 +1,183 @@
+"""Calls to a node over HTTP, for the commands that go through one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+from urllib.parse import quote, urlsplit
+
+import msgspec
+
+from spawn import config
+from spawn.cli.subjects import Subject, UsageError
+from spawn.errors import NodeUnreachable, OutcomeUnknown, Rejected, SpawnError
+
+__all__ = ["NodeAddress", "NodeAnswer", "actor_path", "ask_node", "find_node", "parse_timeout_s"]
+
+DEFAULT_URL: Final = "http://127.0.0.1:9001"
+DEV_FOLDER: Final = Path(".spawn")
+
+_MARGIN_S: Final = 5.0
+"""A node answers at the deadline; a little later it counts as gone."""
+_PROBLEM: Final = "application/problem+json"
+
+
+class NodeAddress(NamedTuple):
+    """Where a node is looked for, and who said so."""
+
+    url: str
+    source: str
+
+
+class NodeAnswer(NamedTuple):
+    """What a node answered to a call that it served."""
+
+    body: bytes
+    revision: int
+    position: str
+    """Empty: the actor was never written."""
+
+
+def find_node(flag: str | None) -> NodeAddress:
+    """Return the node's address: the flag, SPAWN_URL, a running `spawn dev` here, the default.
+
+    Raises: UsageError.
+    """
+    if flag:
+        return _checked(NodeAddress(flag, "--url (flag)"))
+    if variable := config.node_url():
+        return _checked(NodeAddress(variable, "SPAWN_URL (environment)"))
+    from spawn.dev import dev_file
+
+    running = dev_file.read(DEV_FOLDER)
+    if running is not None:
+        return NodeAddress(running.http_url.rstrip("/"), str(dev_file.dev_file_path(DEV_FOLDER)))
+    return NodeAddress(DEFAULT_URL, f"{DEFAULT_URL} (default)")
+
+
+def actor_path(subject: Subject, action: str = "") -> str:
+    """Return the path of an actor or action; ids may hold anything."""
+    parts = [subject.type, subject.id, *([action] if action else [])]
+    return "/v1/actors/" + "/".join(_quoted(part) for part in parts)
+
+
+def parse_timeout_s(text: str) -> float:
+    """Return the seconds of `--timeout`. Raises: UsageError."""
+    try:
+        seconds = config.parse_duration_s(text)
+    except ValueError as error:
+        raise UsageError(f"--timeout {error}", hint="e.g. --timeout 5s") from None
+    if seconds < 0.001:
+        raise UsageError(f"--timeout must be at least 1ms, got {text}")
+    return seconds
+
+
+async def ask_node(
+    node: NodeAddress,
+    method: str,
+    path: str,
+    timeout_s: float,
+    body: bytes = b"",
+    headers: Mapping[str, str] | None = None,
+) -> NodeAnswer:
+    """Send one request and return what the node answers.
+
+    Raises: the error that the node tells, NodeUnreachable, OutcomeUnknown (it may have executed the
+    call).
+    """
+    import aiohttp
+    from yarl import URL
+
+    sent = {"Spawn-Timeout": str(max(1, round(timeout_s * 1000))), **(headers or {})}
+    timeout = aiohttp.ClientTimeout(total=timeout_s + _MARGIN_S, sock_connect=_MARGIN_S)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            # Encoded already; yarl would take `%2E%2E` for a way up.
+            session.request(
+                method,
+                URL(node.url + path, encoded=True),
+                data=body or None,
+                headers=sent,
+                allow_redirects=False,
+            ) as response,
+        ):
+            content = await response.read()
+    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+        raise NodeUnreachable(
+            f"no node answers at {node.url} ({_reason(error)})",
+            at=node.source,
+            hint="`spawn dev TARGET` starts one here; --url or SPAWN_URL names another",
+        ) from error
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise _lost(node, method, path, error) from error
+    if response.content_type == _PROBLEM:
+        raise _told(content, node)
+    if response.status != 200 or "Spawn-Revision" not in response.headers:
+        raise _no_node(node, f"status {response.status}, {response.content_type}")
+    return NodeAnswer(
+        content,
+        int(response.headers["Spawn-Revision"]),
+        response.headers.get("Spawn-Position", ""),
+    )
+
+
+def _checked(node: NodeAddress) -> NodeAddress:
+    try:
+        parts = urlsplit(node.url)
+        port_is_sound = parts.port is None or parts.port > 0
+    except ValueError:
+        parts, port_is_sound = urlsplit(""), False
+    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_sound:
+        raise UsageError(f"a node's address is http://host:port, got `{node.url}`", at=node.source)
+    return NodeAddress(node.url.rstrip("/"), node.source)
+
+
+def _quoted(part: str) -> str:
+    # Dots alone are a way up or nothing to clients and proxies, so they don't stay dots.
+    if part in (".", ".."):
+        return part.replace(".", "%2E")
+    return quote(part, safe="", errors="surrogateescape")
+
+
+def _told(content: bytes, node: NodeAddress) -> SpawnError:
+    """Return the error that a problem body stands for."""
+    try:
+        problem = msgspec.json.decode(content, type=dict[str, Any])
+        code, detail = str(problem["code"]), str(problem["detail"])
+        at, hint = str(problem.get("at", "")), str(problem.get("hint", ""))
+    except (msgspec.DecodeError, KeyError):
+        return _no_node(node, "a problem without code and detail")
+    if problem.get("rejected") is True:
+        return Rejected(code, detail, at=at, hint=hint)
+    error = SpawnError(detail, at=at, hint=hint)
+    error.code = code
+    return error
+
+
+def _no_node(node: NodeAddress, answer: str) -> NodeUnreachable:
+    return NodeUnreachable(
+        f"what answers at {node.url} is no node of Spawn ({answer})",
+        at=node.source,
+        hint="--url or SPAWN_URL names the node",
+    )
+
+
+def _lost(node: NodeAddress, method: str, path: str, error: Exception) -> SpawnError:
+    """Return what it means that the answer did not come."""
+    message = f"the answer of {node.url} did not come ({_reason(error)})"
+    at = f"{method} {path}"
+    if method == "GET":
+        return NodeUnreachable(message, at=at)
+    return OutcomeUnknown(
+        f"{message}; the call may have been executed",
+        at=at,
+        hint="`spawn events` shows whether it was; with --key it is safe to repeat",
+    )
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return str(error) or ("time-out" if isinstance(error, TimeoutError) else type(error).__name__)

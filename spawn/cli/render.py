@@ -1,0 +1,203 @@
+"""Answers and errors as text and as JSON (pure)."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Any
+
+import msgspec
+
+__all__ = [
+    "EventLine",
+    "error",
+    "event_json",
+    "event_table",
+    "json_line",
+    "reply",
+    "state",
+    "table",
+    "visible",
+    "warning",
+]
+
+_RED, _YELLOW, _PLAIN = "\x1b[1;31m", "\x1b[33m", "\x1b[0m"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_WORD = re.compile(r"[\w./:@+-]+")
+"""Texts that stand in a table without quotes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventLine:
+    """One record of an actor's history."""
+
+    revision: int
+    time_us: int
+    """Microseconds since 1970 UTC."""
+    action: str
+    caller: str
+    outcome: str
+    """`applied`, `unchanged`, `rejected`, `failed` or `dead`."""
+    events: Sequence[tuple[str, Any]]
+    """Name and fields of each event; None for fields that can't be read."""
+    offset: int
+    state: Any = None
+    """After this record, or None where it was not asked for or is not known."""
+    refusal: tuple[str, str] | None = None
+    """Code and text of a rejection or failure."""
+
+
+def error(message: str, code: str, at: str, hint: str, *, colour: bool = False) -> str:
+    """Return an error as people meet it everywhere (experience 4)."""
+    first, *rest = (visible(line) for line in message.split("\n"))
+    label = f"{_RED}error:{_PLAIN}" if colour else "error:"
+    lines = [f"{label} {first} [{visible(code)}]", *rest]
+    if at:
+        lines.append(f"  at:   {visible(at)}")
+    if hint:
+        lines.append(f"  hint: {visible(hint)}")
+    return "\n".join(lines)
+
+
+def warning(text: str, *, colour: bool = False) -> str:
+    """Return a warning."""
+    return f"{_YELLOW}warning:{_PLAIN} {visible(text)}" if colour else f"warning: {visible(text)}"
+
+
+def reply(body: bytes) -> str:
+    """Return a reply's JSON for people: a short one as it is, a longer one indented."""
+    if len(body) > 60 and body[:1] in b"{[":
+        body = msgspec.json.format(body, indent=2)
+    return visible(body.decode(errors="replace"), lines=True)
+
+
+def state(name: str, revision: int, position: str, value: Any) -> str:
+    """Return an actor's state: a line on what it is, then one for each member."""
+    head = [visible(name), f"revision {revision}", *([position] if position else [])]
+    lines = ["  ".join(head)]
+    if isinstance(value, dict) and value:
+        lines += table([[f"  {key}", _compact(member)] for key, member in value.items()])
+    else:
+        lines.append(f"  {_compact(value)}")
+    return "\n".join(lines)
+
+
+def event_table(
+    lines: Sequence[EventLine],
+    *,
+    now_us: int,
+    with_state: bool = False,
+    zone: tzinfo | None = None,
+) -> str:
+    """Return an actor's history as a table, oldest first.
+
+    `zone` None is the local one. If all of it is of today, times stand without their day.
+    """
+    titles = ["  rev", "when", "action", "by", "event", *(["state"] if with_state else [])]
+    times = [_time(line.time_us).astimezone(zone) for line in lines]
+    today = {time.date() for time in times} == {_time(now_us).astimezone(zone).date()}
+    rows = [titles]
+    for line, time in zip(lines, times, strict=True):
+        events = [_event(name, fields) for name, fields in line.events] or [_no_event(line)]
+        last = [] if not with_state or line.state is None else [_members(line.state)]
+        when = _when(time, today=today, utc=zone is UTC)
+        rows.append([str(line.revision), when, line.action, line.caller, events[0], *last])
+        rows += [["", "", "", "", event] for event in events[1:]]
+    return "\n".join(table(rows, right=(0,)))
+
+
+def event_json(line: EventLine, *, with_state: bool = False) -> str:
+    """Return one record as one line of JSON; its shape only ever grows."""
+    value: dict[str, Any] = {
+        "revision": line.revision,
+        "time": _time(line.time_us).isoformat(timespec="microseconds"),
+        "action": line.action,
+        "by": line.caller,
+        "outcome": line.outcome,
+        "events": [{"name": name, "data": fields} for name, fields in line.events],
+        "offset": line.offset,
+    }
+    if line.refusal is not None:
+        value["refusal"] = {"code": line.refusal[0], "text": line.refusal[1]}
+    if with_state:
+        value["state"] = line.state
+    return json_line(value)
+
+
+def json_line(value: Mapping[str, Any]) -> str:
+    """Return one value as one line of JSON."""
+    return msgspec.json.encode(value).decode()
+
+
+def table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
+    """Return rows as lines of aligned columns, those of `right` with their text to the right."""
+    shown = [[visible(cell) for cell in row] for row in rows]
+    columns = max(len(row) for row in shown)
+    widths = [max(_width(row[i]) for row in shown if i < len(row)) for i in range(columns)]
+    lines = []
+    for row in shown:
+        cells = []
+        for i, cell in enumerate(row):
+            blank = " " * (widths[i] - _width(cell))
+            cells.append(blank + cell if i in right else cell + blank)
+        lines.append("  ".join(cells).rstrip())
+    return lines
+
+
+def visible(text: str, *, lines: bool = False) -> str:
+    """Return text that a terminal only shows: what would move its cursor is written as an escape.
+
+    Ids, replies and error texts are other people's data.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        char
+        if char.isprintable() or (lines and char == "\n")
+        else char.encode("unicode_escape").decode()
+        for char in text
+    )
+
+
+def _event(name: str, fields: Any) -> str:
+    return f"{name}({_members(fields, ', ')})" if fields is not None else f"{name}(unreadable)"
+
+
+def _no_event(line: EventLine) -> str:
+    if line.refusal is not None:
+        code, text = line.refusal
+        return f"{line.outcome}: {code}" + (f" ({text})" if text and text != code else "")
+    return "(state)" if line.outcome == "applied" else f"({line.outcome})"
+
+
+def _members(value: Any, separator: str = " ") -> str:
+    if isinstance(value, dict):
+        return separator.join(f"{name}={_compact(member)}" for name, member in value.items())
+    return _compact(value)
+
+
+def _compact(value: Any) -> str:
+    if isinstance(value, str) and _WORD.fullmatch(value):
+        return value
+    return msgspec.json.encode(value).decode()
+
+
+def _time(time_us: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=time_us)
+
+
+def _when(time: datetime, *, today: bool, utc: bool) -> str:
+    if today:
+        return f"{time:%H:%M:%S}Z" if utc else f"{time:%H:%M:%S}"
+    return f"{time:%Y-%m-%d %H:%M:%S}Z" if utc else time.isoformat(" ", timespec="seconds")
+
+
+def _width(text: str) -> int:
+    """Return how many columns a text takes in a terminal."""
+    if text.isascii():
+        return len(text)
+    wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
+    return len(text) + wide - sum(unicodedata.combining(char) != 0 for char in text)

@@ -1,0 +1,52 @@
+"""`spawn run TARGET`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from spawn.cli import console
+from spawn.cli.settings_flags import SettingsFlags
+from spawn.config import load_settings
+
+__all__ = ["run"]
+
+
+def run(
+    target: Annotated[str, Parameter(help="A Python file, or module:system.")],
+    /,
+    *,
+    create: Annotated[
+        bool,
+        Parameter(
+            help="Create missing topics and tables (see `spawn init`).", negative="--no-create"
+        ),
+    ] = True,
+    config: Annotated[
+        Path | None, Parameter(help="File with settings, instead of ./spawn.toml.")
+    ] = None,
+    flags: Annotated[SettingsFlags, Parameter(name="*")] = SettingsFlags(),  # noqa: B008 - frozen
+) -> None:
+    """Run TARGET's actors on given servers until SIGINT or SIGTERM.
+
+    Example: spawn run counter.py --kafka-bootstrap-servers kafka:9092
+    --postgres-dsn postgresql://spawn@db/spawn
+    """
+    settings = load_settings(
+        flags=flags.by_key(), config=config, required=("kafka.bootstrap_servers", "postgres.dsn")
+    )
+    for warning in settings.warnings:
+        console.warning(warning)
+    from spawn.cli.event_loop import run_serving
+    from spawn.node import RunOptions, serve
+    from spawn.sdk.target import load_target
+
+    loaded = load_target(target)
+    types = ", ".join(sorted(behavior.type for behavior in loaded.behaviors))
+    console.note(f"production mode: system {settings.system}, {types} from {target}")
+    options = RunOptions(
+        create=create, say=console.note, on_serving=lambda url: console.note(f"serving at {url}")
+    )
+    run_serving(serve(settings, loaded, options))

@@ -1,0 +1,52 @@
+"""A flag for each setting, made from `spawn.config`, so that none can be forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import field, make_dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from cyclopts import Parameter
+
+from spawn.cli.settings_reference import explanations, first_sentence, shown_default
+from spawn.config import SETTINGS, Setting
+
+__all__ = ["ADDRESSES", "AddressFlags", "DevFlags", "GivenFlags", "SettingsFlags"]
+
+ADDRESSES: Final = ("kafka.bootstrap_servers", "postgres.dsn", "nats.url")
+"""Servers that `spawn dev` starts itself."""
+
+
+class GivenFlags:
+    """What a command line gives; each value is the text as it stands there."""
+
+    def by_key(self) -> Mapping[str, str | None]:
+        """Return the given values by the keys of the settings."""
+        return {key: getattr(self, _attribute(key), None) for key in SETTINGS}
+
+
+def _attribute(key: str) -> str:
+    return key.replace(".", "_")
+
+
+def _flag(setting: Setting) -> tuple[str, Any, Any]:
+    default = shown_default(setting)
+    help_text = f"{first_sentence(explanations()[setting.key])} ({setting.variable}"
+    help_text += f", default {default})." if default else ")."
+    annotation = Annotated[str | None, Parameter(name=setting.flag, help=help_text)]
+    return _attribute(setting.key), annotation, field(default=None)
+
+
+def _flags(name: str, keys: list[str]) -> Any:
+    members = [_flag(SETTINGS[key]) for key in keys]
+    return make_dataclass(name, members, bases=(GivenFlags,), frozen=True, kw_only=True)
+
+
+if TYPE_CHECKING:
+    SettingsFlags = GivenFlags
+    DevFlags = GivenFlags
+    AddressFlags = GivenFlags
+else:
+    SettingsFlags = _flags("SettingsFlags", list(SETTINGS))
+    DevFlags = _flags("DevFlags", [key for key in SETTINGS if key not in ADDRESSES])
+    AddressFlags = _flags("AddressFlags", ["system", *ADDRESSES[:2]])

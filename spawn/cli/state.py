@@ -1,0 +1,38 @@
+"""`spawn state TYPE/ID`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+import msgspec
+from cyclopts import Parameter
+
+from spawn.cli import console, render
+from spawn.cli.node_client import actor_path, ask_node, find_node, parse_timeout_s
+from spawn.cli.subjects import parse_subject
+
+__all__ = ["state"]
+
+
+def state(
+    actor: Annotated[str, Parameter(help="The actor, as TYPE/ID.")],
+    /,
+    *,
+    timeout: Annotated[str, Parameter(help="How long to wait: 250ms, 5s, 2m.")] = "60s",
+    url: Annotated[str | None, Parameter(help="The node; also SPAWN_URL.")] = None,
+    json: Annotated[bool, Parameter(help="One line of JSON.", negative="")] = False,
+) -> None:
+    """Show an actor's state, through a node.
+
+    Example: spawn state Counter/a
+    """
+    subject = parse_subject(actor)
+    node = find_node(url)
+    timeout_s = parse_timeout_s(timeout)
+    answer = asyncio.run(ask_node(node, "GET", actor_path(subject), timeout_s))
+    value = msgspec.json.decode(answer.body, type=dict[str, Any])
+    if json:
+        console.data(render.json_line({**value, "position": answer.position or None}))
+    else:
+        console.data(render.state(str(subject), answer.revision, answer.position, value["state"]))

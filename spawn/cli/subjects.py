@@ -1,0 +1,62 @@
+"""What commands are about: `TYPE/ID`, and the JSON that goes with it."""
+
+from __future__ import annotations
+
+import sys
+from typing import NamedTuple
+
+import msgspec
+
+from spawn.errors import InvalidJson, SpawnError
+
+__all__ = ["Subject", "UsageError", "parse_subject", "read_payload"]
+
+
+class UsageError(SpawnError):
+    """The command line is wrong; nothing was tried."""
+
+    code = "usage"
+
+
+class Subject(NamedTuple):
+    """One actor."""
+
+    type: str
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.type}/{self.id}"
+
+
+def parse_subject(text: str) -> Subject:
+    """Split `TYPE/ID` at the first `/`; the id may hold more of them. Raises: UsageError."""
+    actor_type, slash, actor_id = text.partition("/")
+    if not slash or not actor_type or not actor_id:
+        raise UsageError(
+            f"an actor is named TYPE/ID, got `{text}`", hint="e.g. spawn state Counter/a"
+        )
+    return Subject(actor_type, actor_id)
+
+
+def read_payload(text: str | None) -> bytes:
+    """Return the JSON of a command line; `-` reads it from stdin, None stands for no argument.
+
+    Raises: InvalidJson. Looked at here already, since it is mostly the shell that ate the quotes.
+    """
+    if text is None:
+        return b""
+    payload = sys.stdin.buffer.read() if text == "-" else text.encode(errors="surrogateescape")
+    if not payload.strip():
+        return b""
+    try:
+        msgspec.json.decode(payload)
+    except (msgspec.DecodeError, RecursionError) as error:
+        quoted = msgspec.json.encode(text).decode(errors="replace")
+        raise InvalidJson(
+            f"the argument is not JSON: {error}",
+            at="stdin" if text == "-" else "argument JSON",
+            hint=""
+            if text == "-"
+            else f"a text needs its quotes, and the shell others: '{quoted}'",
+        ) from None
+    return payload

@@ -1,0 +1,282 @@
+"""The composition root: settings and a target become a running node (design 7).
+
+Here, and nowhere else, ports meet their adapters: Kafka, Postgres, HTTP, signals. What a node does
+once it runs is `spawn.runtime`'s matter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from eventstore.errors import LogRefused, LogUnavailable, SnapshotsUnavailable
+from eventstore.kafka_log import KafkaAdmin, KafkaLog
+from eventstore.kafka_log import KafkaSettings as KafkaAddress
+from eventstore.postgres_snapshots import PostgresSnapshots
+from spawn.api.server import HttpLimits, HttpServer
+from spawn.config import Settings
+from spawn.core.partition import Limits
+from spawn.errors import LogUnreachable, StartRefused, StoreUnreachable
+from spawn.provision import ensure_schemas, ensure_topics, event_topics
+from spawn.runtime.clock import SystemClock, random_id
+from spawn.runtime.context import RuntimeSettings
+from spawn.runtime.node import Node, NodePlan
+from spawn.sdk.target import Target
+
+__all__ = ["Adapters", "RunOptions", "connected", "prepare", "serve"]
+
+_logger = logging.getLogger("spawn.node")
+
+_RETRY_S: Final = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """How a node is to be run, beside its settings."""
+
+    create: bool = True
+    """Create missing topics and tables."""
+    discard_stale_snapshots: bool = False
+    """Development: the log began anew, so older snapshots are deleted, not refused."""
+    say: Callable[[str], None] = print
+    """Tells the person who started it what happened."""
+    on_serving: Callable[[str], None] = lambda url: None
+    """Called once with the node's URL when it serves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adapters:
+    """The outside world as a node sees it."""
+
+    log: KafkaLog
+    admin: KafkaAdmin
+    store: PostgresSnapshots
+
+
+@contextlib.asynccontextmanager
+async def connected(settings: Settings) -> AsyncIterator[Adapters]:
+    """Open log and store while the body runs; nothing is asked of them yet."""
+    address = KafkaAddress(servers=settings.kafka.bootstrap_servers)
+    log = KafkaLog(address)
+    store = PostgresSnapshots(settings.postgres.dsn.reveal(), settings.system)
+    try:
+        yield Adapters(log, KafkaAdmin(address), store)
+    finally:
+        await log.close()
+        await store.close()
+
+
+async def prepare(
+    settings: Settings, target: Target, adapters: Adapters, options: RunOptions
+) -> Mapping[str, int]:
+    """Make topics, tables and schemas (`spawn init`); return partitions by event topic.
+
+    Waits for broker and database as long as the settings say. Raises: LogUnreachable,
+    StoreUnreachable, StartRefused, SchemaIncompatible.
+    """
+    wanted = event_topics(settings.system, target.behaviors, settings.kafka.partitions)
+    await _wait_for_log(settings, adapters.admin)
+    await _wait_for_store(settings, adapters.store)
+    try:
+        topics = await ensure_topics(
+            adapters.admin,
+            adapters.store,
+            settings.system,
+            wanted,
+            replication=settings.kafka.replication,
+            create=options.create,
+            say=options.say,
+        )
+        now_ms = SystemClock().time_us() // 1000
+        await ensure_schemas(adapters.log, settings.system, target.behaviors, now_ms)
+    except LogUnavailable as error:
+        raise LogUnreachable(f"the log stopped answering: {error}") from error
+    except LogRefused as error:
+        raise StartRefused(f"the log refuses to make the topics: {error}") from error
+    return topics
+
+
+async def serve(
+    settings: Settings,
+    target: Target,
+    options: RunOptions,
+    sock: socket.socket | None = None,
+) -> None:
+    """Run a node until SIGINT or SIGTERM, then stop it in order; a second signal stops it at once.
+
+    `sock` is a listening socket to serve on, instead of host and port of the settings.
+
+    Raises: StartRefused and its kinds, LogUnreachable, StoreUnreachable, PortTaken, Fenced.
+    """
+    stop = _Stop()
+    async with connected(settings) as adapters:
+        with stop.on_signals():
+            await _serve(settings, target, options, adapters, stop, sock)
+
+
+async def _serve(
+    settings: Settings,
+    target: Target,
+    options: RunOptions,
+    adapters: Adapters,
+    stop: _Stop,
+    sock: socket.socket | None,
+) -> None:
+    if not settings.nats.url:
+        options.say("no NATS address (SPAWN_NATS_URL): calls between systems are off")
+    with stop.cancels():
+        topics = await prepare(settings, target, adapters, options)
+    if stop.asked.is_set():
+        return
+    node = Node(
+        NodePlan(
+            system=settings.system,
+            endpoint=f"http://{settings.http.host}:{settings.http.port}",
+            behaviors=target.behaviors,
+            topics=topics,
+            log=adapters.log,
+            store=adapters.store,
+            settings=_runtime_settings(settings, options),
+            body_bytes_max=settings.http.body_limit_bytes,
+            say=options.say,
+        )
+    )
+    fresh = await node.is_fresh()
+    async with node.running() as dispatcher:
+        if target.system is not None:
+            target.system.bind(dispatcher)
+        server = HttpServer(
+            dispatcher,
+            new_error_id=lambda: random_id().hex()[:12],
+            host=settings.http.host,
+            port=settings.http.port,
+            limits=HttpLimits(
+                body_bytes_max=settings.http.body_limit_bytes,
+                timeout_default_s=settings.http.timeout_s,
+                timeout_max_s=settings.http.timeout_max_s,
+            ),
+        )
+        try:
+            # On a first start there is nothing to wait for; later on calls wait for their owner.
+            if not fresh:
+                await server.start(sock)
+            await stop.unless(node.serving)
+            if fresh and not stop.asked.is_set():
+                await server.start(sock)
+            if not stop.asked.is_set():
+                options.on_serving(f"http://{settings.http.host}:{server.port}")
+                await stop.asked.wait()
+            options.say("stopping: calls under way are finished, new ones refused")
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(node.drain(settings.node.stop_grace_s))
+                tasks.create_task(server.stop(settings.node.stop_grace_s))
+        finally:
+            await server.stop(0.2)
+
+
+def _runtime_settings(settings: Settings, options: RunOptions) -> RuntimeSettings:
+    return RuntimeSettings(
+        limits=Limits(),
+        calls_max=settings.node.calls_max,
+        flush_interval_s=settings.snapshots.flush_interval_s,
+        flush_actors=settings.snapshots.flush_actors,
+        actor_memory_bytes=settings.actors.memory_limit_bytes,
+        discard_stale_snapshots=options.discard_stale_snapshots,
+    )
+
+
+class _Stop:
+    """Asks for a stop on the first signal, cancels the task on the second."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self._task = asyncio.current_task()
+        self._starting = False
+
+    @contextlib.contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Handle SIGINT and SIGTERM, also where they were inherited as ignored."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._signalled)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+    @contextlib.contextmanager
+    def cancels(self) -> Iterator[None]:
+        """While the body runs, already the first signal breaks it off."""
+        self._starting = True
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not self.asked.is_set() or self._task is None or self._task.uncancel() > 0:
+                raise
+        finally:
+            self._starting = False
+
+    async def unless(self, event: asyncio.Event) -> None:
+        """Wait for `event` or for the stop, whichever comes first."""
+        async with asyncio.TaskGroup() as tasks:
+            waits = [tasks.create_task(event.wait()), tasks.create_task(self.asked.wait())]
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            for wait in waits:
+                wait.cancel()
+
+    def _signalled(self) -> None:
+        again = self.asked.is_set()
+        self.asked.set()
+        if (again or self._starting) and self._task is not None:
+            self._task.cancel()
+
+
+async def _wait_for_log(settings: Settings, admin: KafkaAdmin) -> None:
+    wait_s = settings.node.start_wait_s
+    try:
+        await _answered(admin.brokers, LogUnavailable, wait_s)
+    except (LogUnavailable, TimeoutError) as error:
+        raise LogUnreachable(
+            f"no broker answered at {settings.kafka.bootstrap_servers} within {wait_s:g} s "
+            f"({str(error) or 'no answer'})",
+            at=settings.source("kafka.bootstrap_servers").name,
+            hint="check the address and that the broker runs; for a local try: spawn dev",
+        ) from error
+
+
+async def _wait_for_store(settings: Settings, store: PostgresSnapshots) -> None:
+    wait_s = settings.node.start_wait_s
+    try:
+        await _answered(store.ping, SnapshotsUnavailable, wait_s)
+    except (SnapshotsUnavailable, TimeoutError) as error:
+        raise StoreUnreachable(
+            f"no database answered at {settings.postgres.dsn} within {wait_s:g} s "
+            f"({str(error) or 'no answer'})",
+            at=settings.source("postgres.dsn").name,
+            hint="check the address and that PostgreSQL runs; for a local try: spawn dev",
+        ) from error
+
+
+async def _answered(
+    ask: Callable[[], Awaitable[Any]], unavailable: type[Exception], wait_s: float
+) -> None:
+    """Ask again until there is an answer, at most `wait_s`; at least once, for a second."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + wait_s
+    while True:
+        try:
+            async with asyncio.timeout_at(max(deadline, loop.time() + 1)):
+                await ask()
+        except unavailable:
+            if loop.time() >= deadline:
+                raise
+        else:
+            return
+        await asyncio.sleep(_RETRY_S)

@@ -1,0 +1,228 @@
+"""An actor class as the platform sees it: implements `spawn.core.behavior.Behavior`.
+
+Everything that can be looked up, compiled or checked beforehand is, since `run` is a large part
+of what a commit costs.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Any, Final
+
+from eventstore.errors import UnreadableBody
+from eventstore.records import Outcome
+from spawn.core.behavior import ActionInfo, SchemaUse, TypeSettings
+from spawn.core.commands import Command
+from spawn.core.decision import Decision, Refusal
+from spawn.errors import ActionFailed, InvalidTarget, Rejected, ReplyGone
+from spawn.sdk.actor import Actor, Run, definition_of, new_instance, set_run
+from spawn.sdk.carrying import Unfit, encode_json
+from spawn.sdk.definition import ActionPlan
+from spawn.sdk.history import History
+from spawn.sdk.settings import settings_of
+from spawn.sdk.shapes import place_of
+from spawn.sdk.values import UnresolvedName
+
+__all__ = ["ClassBehavior"]
+
+_LOGGER: Final = logging.getLogger("spawn.actor")
+_CAUSE_LENGTH_MAX: Final = 1_000
+"""Characters of a foreign exception's text that go into record and answer."""
+_Begun = tuple[Any, int]
+"""State and number of events with which the action itself begins."""
+_APPLIED: Final = Outcome.APPLIED
+_new: Final = object.__new__
+_ENDED: Final = "the action has ended"
+_READ_ONLY: Final = "the action is read-only; to change something write @action"
+_ACTIVATING: Final = "on_activate changes nothing"
+
+
+class ClassBehavior:
+    """Runs the actions of one actor class and stores its events and states."""
+
+    def __init__(self, cls: type[Actor[Any, Any]]) -> None:
+        """Raises: InvalidTarget - the class can't be an actor type."""
+        try:
+            definition = definition_of(cls)
+        except UnresolvedName as error:
+            raise InvalidTarget(str(error), at=place_of(cls)) from error
+        self.cls = cls
+        self.type: str
+        self.settings: TypeSettings
+        self.type, self.settings = settings_of(cls)
+        self.plans: Mapping[str, ActionPlan] = definition.actions
+        self.actions: Mapping[str, ActionInfo] = {
+            name: plan.info for name, plan in definition.actions.items()
+        }
+        self.has_on_activate = definition.has_on_activate
+        self._running = {
+            name: (plan.info.is_async, plan.function, plan.reply.passed, plan)
+            for name, plan in definition.actions.items()
+        }
+        self._definition = definition
+        self._on_create = definition.on_create
+        self._history = History(self.type, definition)
+        self._kinds = self._history.kinds
+        self.learn = self._history.learn
+        self.evolve = self._history.fold
+        self.decode_state = self._history.decode_state
+        self.encode_state = self._history.encode_state
+        self.state_json = encode_json
+
+    @property
+    def schemas(self) -> Sequence[SchemaUse]:
+        return self._history.schemas
+
+    def initial(self, actor_id: str) -> Any:
+        try:
+            state = self._definition.initial(actor_id)
+            self._definition.check_state(state)
+        except Exception as error:
+            raise UnreadableBody(
+                f"initial of {self.type}/{actor_id} raised {_cause(error)}"
+            ) from error
+        return state
+
+    def decode_arguments(self, action: str, payload: bytes) -> tuple[Any, ...]:
+        return self.plans[action].parameters.decode(payload)
+
+    # --- commands --------------------------------------------------------------------------------
+
+    def run(
+        self, action: str, actor_id: str, state: Any, revision: int, time_us: int, command: Command
+    ) -> Decision | Awaitable[Decision]:
+        is_async, function, passed, plan = self._running[action]
+        run = Run(self.type, actor_id, state, revision, time_us, command, self._kinds)
+        if is_async:
+            return self._run_async(plan, run, command)
+        instance = _new(self.cls)
+        set_run(instance, run)
+        try:
+            if revision == 0 and self._on_create is not None:
+                self._on_create(instance)
+                begun: _Begun = (run.state, len(run.events))
+                reply = function(instance, *command.arguments)
+                return self._decide(plan, run, reply, state, begun)
+            reply = function(instance, *command.arguments)
+            if type(reply) in passed and run.events:
+                # The usual case, written out; `_decide` comes to the same.
+                return Decision(_APPLIED, run.state, reply, encode_json(reply), run.events)
+            return self._decide(plan, run, reply, state, (state, 0))
+        except Rejected as error:
+            return Decision(Outcome.REJECTED, state, refusal=_refusal(error))
+        except Exception as error:  # noqa: BLE001 - user code's; logged, and told to the caller
+            return self._fail(plan, run, state, error)
+        finally:
+            run.closed = _ENDED
+
+    async def _run_async(self, plan: ActionPlan, run: Run, command: Command) -> Decision:
+        state = run.state
+        instance = new_instance(self.cls, run)
+        begun: _Begun = (state, 0)
+        try:
+            if run.revision == 0 and self._on_create is not None:
+                self._on_create(instance)
+                begun = (run.state, len(run.events))
+            reply = await plan.function(instance, *command.arguments)
+            return self._decide(plan, run, reply, state, begun)
+        except Rejected as error:
+            return Decision(Outcome.REJECTED, state, refusal=_refusal(error))
+        except Exception as error:  # noqa: BLE001 - user code's; logged, and told to the caller
+            return self._fail(plan, run, state, error)
+        finally:
+            run.closed = _ENDED
+
+    def _decide(
+        self, plan: ActionPlan, run: Run, reply: Any, before: Any, begun: _Begun
+    ) -> Decision:
+        """Weigh what the action did; what `on_create` did alone counts for nothing."""
+        reply, reply_json = plan.reply.carry(reply, "the reply")
+        state, created = begun
+        if len(run.events) > created:
+            return Decision(_APPLIED, run.state, reply, reply_json, run.events)
+        if run.state is state:
+            return Decision(Outcome.UNCHANGED, before, reply, reply_json)
+        replaced = self.encode_state(run.state)
+        return Decision(_APPLIED, run.state, reply, reply_json, (), replaced)
+
+    def _fail(self, plan: ActionPlan, run: Run, state: Any, error: Exception) -> Decision:
+        message = _log_failure(plan, run, error)
+        return Decision(Outcome.FAILED, state, refusal=Refusal(ActionFailed.code, message))
+
+    # --- reads -----------------------------------------------------------------------------------
+
+    def read(
+        self, action: str, actor_id: str, state: Any, revision: int, time_us: int, command: Command
+    ) -> Any | Awaitable[Any]:
+        plan = self.plans[action]
+        run = Run(self.type, actor_id, state, revision, time_us, command, self._kinds, _READ_ONLY)
+        if plan.info.is_async:
+            return self._read_async(plan, run, command)
+        try:
+            reply = plan.function(new_instance(self.cls, run), *command.arguments)
+            if type(reply) in plan.reply.passed:
+                return reply
+            return plan.reply.carry(reply, "the reply")[0]
+        except Rejected:
+            raise
+        except Exception as error:
+            raise ActionFailed(_log_failure(plan, run, error)) from error
+
+    async def _read_async(self, plan: ActionPlan, run: Run, command: Command) -> Any:
+        try:
+            reply = await plan.function(new_instance(self.cls, run), *command.arguments)
+            return plan.reply.carry(reply, "the reply")[0]
+        except Rejected:
+            raise
+        except Exception as error:
+            raise ActionFailed(_log_failure(plan, run, error)) from error
+
+    def encode_reply(self, action: str, reply: Any) -> bytes:
+        return encode_json(reply)
+
+    def decode_reply(self, action: str, reply: bytes) -> Any:
+        """Raises: ReplyGone - the action that made it is gone, or returns something else now."""
+        plan = self.plans.get(action)
+        if plan is None:
+            raise ReplyGone(f"{self.type}.{action} was executed, but the action no longer exists")
+        try:
+            return plan.reply.decode(reply)
+        except ValueError as error:
+            raise ReplyGone(
+                f"{plan.full_name} replied {reply[:60].decode(errors='replace')} when it was "
+                f"executed, which its annotation no longer allows: {error}"
+            ) from error
+
+    # --- activation ------------------------------------------------------------------------------
+
+    async def on_activate(self, actor_id: str, state: Any, revision: int) -> None:
+        run = Run(self.type, actor_id, state, revision, 0, None, self._kinds, _ACTIVATING)
+        try:
+            done = new_instance(self.cls, run).on_activate()
+            if inspect.isawaitable(done):
+                await done
+        except Exception as error:
+            _LOGGER.exception("on_activate of %s/%s raised %s", self.type, actor_id, _cause(error))
+
+
+def _refusal(error: Rejected) -> Refusal:
+    return Refusal(str(error.code), error.message)
+
+
+def _log_failure(plan: ActionPlan, run: Run, error: Exception) -> str:
+    """Log what user code raised, with its traceback, and return the text for the caller."""
+    if isinstance(error, Unfit):
+        message = f"{plan.full_name} of {run.type_name}/{run.id}: {error}"
+    else:
+        message = f"{plan.full_name} of {run.type_name}/{run.id} raised {_cause(error)}"
+    _LOGGER.error("%s", message, exc_info=error)
+    return message
+
+
+def _cause(error: Exception) -> str:
+    text = f"{type(error).__name__}: {error}".removesuffix(": ")
+    if len(text) > _CAUSE_LENGTH_MAX:
+        return text[: _CAUSE_LENGTH_MAX - 3] + "..."
+    return text
