@@ -8,7 +8,7 @@ as old as `append_timeout_s`: such a batch may be stored twice, or after the cal
 `LogUnavailable`. The base offset returned is always that of a stored copy.
 
 **Reads** ask the partition's leader with plain Fetch and ListOffsets requests, each on a connection
-that nothing else uses at that moment (`_Readers`), rather than with aiokafka's consumer: that one
+that nothing else uses at that moment (`_Requests`), rather than with aiokafka's consumer: that one
 fetches ahead of what was asked, polls on when nobody reads, and hides an offset out of range.
 
 What brokers do, and this module lives with:
@@ -33,7 +33,6 @@ from collections.abc import (
     Awaitable,
     Callable,
     Coroutine,
-    Iterable,
     Iterator,
     Mapping,
     Sequence,
@@ -45,16 +44,15 @@ from typing import Any, Final, TypeVar
 
 from aiokafka import AIOKafkaProducer
 from aiokafka import errors as kafka
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.client import AIOKafkaClient
+from aiokafka.protocol.admin import CreateTopicsRequest, DescribeConfigsRequest
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 
-from eventstore.errors import LogError, LogRefused, LogUnavailable, TopicMissing
+from eventstore.errors import LogRefused, LogUnavailable, TopicMissing
 from eventstore.log import LogRecord, TopicPartition, TopicSettings, TopicState
 from eventstore.records import StoredRecord
 
@@ -67,15 +65,17 @@ _NO_HEADERS: Final[list[tuple[str, bytes | None]]] = []
 _READ_UNCOMMITTED: Final = 0
 _EARLIEST, _LATEST = -2, -1
 _CONSUMER: Final = -1
-"""The "replica" that sends a fetch: none, a client."""
+"""The "replica" that asks for an offset: none, a client."""
+_TOPIC: Final = 2
+"""The kind of resource whose settings are asked for."""
 
 _LARGE_BYTES: Final = 256 * 1024
 _LARGE_APPENDS_MAX: Final = 8
 """Appends of more than `_LARGE_BYTES` under way at once. aiokafka sends what waits for one broker
 in one request, and a broker closes the connection at 100 MiB (socket.request.max.bytes)."""
 
-_READERS_MAX: Final = 8
-"""Connections for reads; a request holds one only until its answer is there."""
+_CONNECTIONS_MAX: Final = 8
+"""For reads; a request holds one only until its answer is there."""
 _FETCH_BYTES_MIN: Final = 8 * 1024
 _FETCH_BYTES_MAX: Final = 4 * 1024 * 1024
 """Large, since each fetch costs Tansu a walk through its index (40 ms at 37,500 batches)."""
@@ -152,7 +152,7 @@ class KafkaLog:
         self._settings = settings
         self._background = _Background()
         self._senders = _Senders(settings, self._background)
-        self._readers = _Readers(settings, self._background)
+        self._requests = _Requests(settings, self._background, settings.read_timeout_s)
         self._large_appends = asyncio.Semaphore(_LARGE_APPENDS_MAX)
         self._seen: set[TopicPartition] = set()
 
@@ -205,26 +205,75 @@ class KafkaLog:
             await self._look_up(at)
         size = min(max((end - start) * _FETCH_BYTES_PER_RECORD, _FETCH_BYTES_MIN), _FETCH_BYTES_MAX)
         while start < end:
-            batches, after = await self._readers.fetch(at, start, end, size)
+            batches, after = await self._fetch(at, start, end, size)
             for records in _decode(batches, start, end):
                 yield records
             start, size = after, min(size * 4, _FETCH_BYTES_MAX)
 
+    async def _fetch(
+        self, at: TopicPartition, start: int, end: int, size: int
+    ) -> tuple[Sequence[Any], int]:
+        """Return batches from the one with `start` on, and the offset at which to go on.
+
+        About `size` bytes, but at least one batch. A batch may have lost records to compaction.
+        """
+        out_of_range = 0
+        # Records that are there are given at once. Tansu stops looking for them when the time is
+        # over: within a few milliseconds it finds nothing in a log of 10,000 batches.
+        wait_ms = int(self._settings.read_timeout_s * 400)
+
+        async def ask(client: AIOKafkaClient) -> tuple[Sequence[Any], int] | None:
+            nonlocal out_of_range
+            leader = await _leader(client, at)
+            wait = wait_ms if not out_of_range else 1
+            error, log_end, data = await _fetch(client, leader, at, start, size, wait)
+            if error is kafka.OffsetOutOfRangeError or (
+                error is kafka.NoError and start > log_end  # Tansu has no such error
+            ):
+                out_of_range += 1
+                first = await _list_offset(client, leader, at, _EARLIEST)
+                if start < first:
+                    raise LogRefused(f"{at}: offset {start} is gone, the log begins at {first}")
+                if out_of_range >= _OUT_OF_RANGE_ASKS:
+                    raise LogRefused(f"{at}: offset {start} is above the log's end")
+                error = kafka.OffsetOutOfRangeError
+            if error is not kafka.NoError:
+                raise error(at)
+            batches, after = _split(data, start, end)
+            return (batches, after) if after > start else None
+
+        return await self._requests.until_answered(str(at), ask)
+
     async def bounds(self, at: TopicPartition) -> tuple[int, int]:
+        async def ask(client: AIOKafkaClient) -> tuple[int, int]:
+            leader = await _leader(client, at)
+            first = await _list_offset(client, leader, at, _EARLIEST)
+            # Not the end on Tansu, but below it: the fetch from there tells the end.
+            last = await _list_offset(client, leader, at, _LATEST)
+            error, end, _ = await _fetch(client, leader, at, last, size=1, wait_ms=1)
+            if error is not kafka.NoError:
+                raise error(at)
+            return first, end
+
         if at not in self._seen:
             await self._look_up(at)
-        return await self._readers.bounds(at)
+        return await self._requests.until_answered(str(at), ask)
 
     async def close(self) -> None:
         self._senders.close()
-        self._readers.close()
+        self._requests.close()
         await self._background.wait(self._settings.close_timeout_s)
 
     async def _look_up(self, at: TopicPartition) -> None:
         """Make sure that the partition exists, without creating its topic by asking for it."""
+
+        async def ask(client: AIOKafkaClient) -> Mapping[str, _Partitions]:
+            return await _partitions(client, [at.topic])
+
         for _ in range(_MISSING_ASKS):
-            partitions = await self._readers.partitions(at.topic)
-            self._seen.update(TopicPartition(at.topic, number) for number in partitions)
+            found = await self._requests.until_answered(at.topic, ask)
+            for partition in found.get(at.topic, ()):
+                self._seen.add(TopicPartition(at.topic, partition["partition"]))
             if at in self._seen:
                 return
             await asyncio.sleep(_RETRY_S)
@@ -439,109 +488,44 @@ class _Senders:
             self._background.run(sender.end())
 
 
-class _Readers:
+class _Requests:
     """Requests to the brokers that append nothing.
 
     A request has a connection to itself, so that a point read never waits for the end of somebody
     else's megabytes. One that met an error is dropped with all it believed about leaders.
     """
 
-    def __init__(self, settings: KafkaSettings, background: _Background) -> None:
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        background: _Background,
+        timeout_s: float,
+        *,
+        reconnects: bool = True,
+    ) -> None:
+        """`reconnects`: whether to go on asking when no broker can be reached."""
         self._settings = settings
         self._background = background
-        # Half of the time for one request, so that there is time for another broker.
-        self._request_timeout_s = settings.read_timeout_s / 2
-        self._slots = asyncio.Semaphore(_READERS_MAX)
+        self._timeout_s = timeout_s
+        self._reconnects = reconnects
+        self._slots = asyncio.Semaphore(_CONNECTIONS_MAX)
         self._idle: list[AIOKafkaClient] = []
         self._is_closed = False
 
-    async def partitions(self, topic: str) -> Sequence[int]:
-        """Return the numbers of the topic's partitions, none if it does not exist.
-
-        Raises: LogUnavailable, LogRefused.
-        """
-
-        async def ask(client: AIOKafkaClient) -> Sequence[int]:
-            request = MetadataRequest([topic], allow_auto_topic_creation=False)
-            answer = await client.send(client.get_random_node(), request)
-            (told,) = answer.to_object()["topics"]
-            error = kafka.for_code(told["error_code"])
-            if error is kafka.NoError:
-                return [partition["partition"] for partition in told["partitions"]]
-            if error is kafka.UnknownTopicOrPartitionError:
-                return ()
-            raise error(topic)
-
-        return await self._until_answered(topic, ask)
-
-    async def bounds(self, at: TopicPartition) -> tuple[int, int]:
-        """Return the first offset and the end.
-
-        Raises: LogUnavailable, LogRefused.
-        """
-
-        async def ask(client: AIOKafkaClient) -> tuple[int, int]:
-            leader = await _leader(client, at)
-            first = await _list_offset(client, leader, at, _EARLIEST)
-            # Not the end on Tansu, but below it: the fetch from there tells the end.
-            last = await _list_offset(client, leader, at, _LATEST)
-            error, end, _ = await _fetch(client, leader, at, last, size=1, wait_ms=1)
-            if error is not kafka.NoError:
-                raise error(at)
-            return first, end
-
-        return await self._until_answered(str(at), ask)
-
-    async def fetch(
-        self, at: TopicPartition, start: int, end: int, size: int
-    ) -> tuple[Sequence[Any], int]:
-        """Return batches from the one with `start` on, and the offset at which to go on.
-
-        About `size` bytes, but at least one batch. A batch may have lost records to compaction.
-
-        Raises: LogUnavailable, LogRefused.
-        """
-        out_of_range = 0
-        # Records that are there are given at once. Tansu stops looking for them when the time is
-        # over: within a few milliseconds it finds nothing in a log of 10,000 batches.
-        wait_ms = int(self._request_timeout_s * 800)
-
-        async def ask(client: AIOKafkaClient) -> tuple[Sequence[Any], int] | None:
-            nonlocal out_of_range
-            leader = await _leader(client, at)
-            wait = wait_ms if not out_of_range else 1
-            error, log_end, data = await _fetch(client, leader, at, start, size, wait)
-            if error is kafka.OffsetOutOfRangeError or (
-                error is kafka.NoError and start > log_end  # Tansu has no such error
-            ):
-                out_of_range += 1
-                first = await _list_offset(client, leader, at, _EARLIEST)
-                if start < first:
-                    raise LogRefused(f"{at}: offset {start} is gone, the log begins at {first}")
-                if out_of_range >= _OUT_OF_RANGE_ASKS:
-                    raise LogRefused(f"{at}: offset {start} is above the log's end")
-                error = kafka.OffsetOutOfRangeError
-            if error is not kafka.NoError:
-                raise error(at)
-            batches, after = _split(data, start, end)
-            return (batches, after) if after > start else None
-
-        return await self._until_answered(str(at), ask)
-
     def close(self) -> None:
-        """End the idle ones now, the others when their request is answered."""
+        """End idle connections now, the others when their request is answered."""
         self._is_closed = True
         while self._idle:
             self._background.run(self._idle.pop().close())
 
-    async def _until_answered(
+    async def until_answered(
         self, what: str, ask: Callable[[AIOKafkaClient], Awaitable[_T | None]]
     ) -> _T:
         """Ask until there is an answer; None, or an error that may pass, is not yet one.
 
         Raises: LogUnavailable, LogRefused.
         """
-        timeout_s = self._settings.read_timeout_s
+        servers, timeout_s = self._settings.servers, self._timeout_s
         failure: BaseException | None = None
         try:
             async with asyncio.timeout(timeout_s):
@@ -552,14 +536,17 @@ class _Readers:
                                 return answer
                     except _REFUSALS as error:
                         raise LogRefused(f"{what}: Kafka refused ({_reason(error)})") from error
+                    except kafka.KafkaConnectionError as error:
+                        if not self._reconnects:
+                            raise LogUnavailable(f"cannot reach Kafka at {servers}") from error
+                        failure = error
                     except _FAILURES as error:
                         failure = error
                     await asyncio.sleep(_RETRY_S)
         except TimeoutError:
             reason = _reason(failure) if failure else "nothing there yet"
             raise LogUnavailable(
-                f"{what}: no answer from Kafka at {self._settings.servers} within {timeout_s} s"
-                f" ({reason})"
+                f"{what}: no answer from Kafka at {servers} within {timeout_s} s ({reason})"
             ) from failure
 
     @asynccontextmanager
@@ -582,7 +569,8 @@ class _Readers:
             self._idle.append(client)
 
     async def _connect(self) -> AIOKafkaClient:
-        client = AIOKafkaClient(**self._settings.for_client(self._request_timeout_s))
+        # Half of the time for one request, so that there is time for another broker.
+        client = AIOKafkaClient(**self._settings.for_client(self._timeout_s / 2))
         start = self._background.run(client.bootstrap())
         try:
             await asyncio.shield(start)
@@ -669,21 +657,26 @@ def _decode(batches: Sequence[Any], start: int, end: int) -> Iterator[Sequence[S
 
 
 class KafkaAdmin:
-    """`LogAdmin` on Kafka; connects for each call, since it is needed at start only."""
+    """`LogAdmin` on Kafka; connects for each call, since it is needed at start only.
+
+    A call fails at once when no broker can be reached, so that the caller can say what it waits
+    for. Other failures that may pass are met by asking again until `admin_timeout_s` is over.
+    """
 
     def __init__(self, settings: KafkaSettings) -> None:
         _quieten_client()
         self._settings = settings
-        self._background = _Background()
 
     async def brokers(self) -> int:
-        async with self._client() as client:
-            return await _broker_count(client)
+        async def ask(client: AIOKafkaClient) -> int | None:
+            return len(client.cluster.brokers()) or None
+
+        return await self._until_answered("the brokers", ask)
 
     async def describe(self, topics: Sequence[str]) -> Mapping[str, TopicState]:
-        async with self._client() as client:
-            found = await _existing(client, topics)
-            settings = await _topic_settings(client, found)
+        async def ask(client: AIOKafkaClient) -> Mapping[str, TopicState]:
+            found = await _partitions(client, topics)
+            settings = await _topic_settings(client, list(found))
             return {
                 name: TopicState(
                     name=name,
@@ -694,53 +687,79 @@ class KafkaAdmin:
                 for name, partitions in found.items()
             }
 
+        return await self._until_answered("describing topics", ask) if topics else {}
+
     async def create(self, topics: Mapping[str, TopicSettings]) -> None:
-        if not topics:
-            return
-        async with self._client() as client:
-            brokers = await _broker_count(client)
+        async def ask(client: AIOKafkaClient) -> bool | None:
+            """Create those that are not there yet; done when each partition has a leader."""
+            brokers, controller = len(client.cluster.brokers()), client.cluster.controller
+            if controller is None:
+                return None
             wanted = [_new_topic(name, each, brokers) for name, each in topics.items()]
-            answer = await client.create_topics(wanted)
+            timeout_ms = int(self._settings.admin_timeout_s * 400)
+            request = CreateTopicsRequest(wanted, timeout_ms, validate_only=False)
+            answer = await client.send(controller.nodeId, request)
             for name, code, *message in answer.topic_errors:
                 error = kafka.for_code(code)
+                reason = " ".join(filter(None, message)) or error.__name__
+                if error in _REFUSALS:
+                    raise LogRefused(f"Kafka refused to create topic {name}: {reason}")
                 if error not in (kafka.NoError, kafka.TopicAlreadyExistsError):
-                    kind = LogRefused if error in _REFUSALS else LogUnavailable
-                    reason = " ".join(filter(None, message)) or error.__name__
-                    raise kind(f"Kafka did not create topic {name} ({reason})")
-            while True:
-                if _are_led(await _existing(client, list(topics)), topics):
-                    return
-                await asyncio.sleep(_RETRY_S)
+                    raise error(f"topic {name}: {reason}")
+            found = await _partitions(client, list(topics))
+            leaders = [each["leader"] for name in topics for each in found.get(name, _UNLED)]
+            return min(leaders) >= 0 or None
 
-    @asynccontextmanager
-    async def _client(self) -> AsyncIterator[AIOKafkaAdminClient]:
-        """Connect and translate errors.
+        if topics:
+            await self._until_answered("creating topics", ask)
 
-        Raises: LogUnavailable, LogRefused.
-        """
-        settings = self._settings
-        timeout_s = settings.admin_timeout_s
-        client = AIOKafkaAdminClient(**settings.for_client(timeout_s))
-        start = self._background.run(client.start())
+    async def _until_answered(
+        self, what: str, ask: Callable[[AIOKafkaClient], Awaitable[_T | None]]
+    ) -> _T:
+        background = _Background()
+        timeout_s = self._settings.admin_timeout_s
+        requests = _Requests(self._settings, background, timeout_s, reconnects=False)
         try:
-            async with asyncio.timeout(timeout_s):
-                await asyncio.shield(start)
-                yield client
-        except LogError:
-            raise
-        except _REFUSALS as error:
-            raise LogRefused(f"Kafka at {settings.servers} refused ({_reason(error)})") from error
-        except _FAILURES as error:
-            raise LogUnavailable(
-                f"no answer from Kafka at {settings.servers} within {timeout_s} s"
-                f" ({_reason(error)})"
-            ) from error
+            return await requests.until_answered(what, ask)
         finally:
-            self._background.run(_close_after(start, client))
-            await self._background.wait(settings.close_timeout_s)
+            requests.close()
+            await background.wait(self._settings.close_timeout_s)
 
 
-def _new_topic(name: str, settings: TopicSettings, brokers: int) -> NewTopic:
+_Partitions = Sequence[Mapping[str, Any]]
+"""What the brokers say of a topic's partitions: partition (its number), leader, replicas, ..."""
+_UNLED: Final[_Partitions] = ({"leader": -1},)
+
+
+async def _partitions(client: AIOKafkaClient, topics: Sequence[str]) -> Mapping[str, _Partitions]:
+    """Return those of `topics` that exist, and create none."""
+    request = MetadataRequest(list(topics), allow_auto_topic_creation=False)
+    answer = await client.send(client.get_random_node(), request)
+    found: dict[str, _Partitions] = {}
+    for told in answer.to_object()["topics"]:
+        error = kafka.for_code(told["error_code"])
+        if error is kafka.NoError:
+            found[told["topic"]] = told["partitions"]
+        elif error is not kafka.UnknownTopicOrPartitionError:
+            raise error(told["topic"])
+    return found
+
+
+async def _topic_settings(
+    client: AIOKafkaClient, topics: Sequence[str]
+) -> Mapping[str, Mapping[str, str]]:
+    request = DescribeConfigsRequest([(_TOPIC, name, None) for name in topics])
+    try:
+        answer = await client.send(client.get_random_node(), request)
+    except (kafka.IncompatibleBrokerVersion, kafka.UnsupportedVersionError):
+        return {}
+    return {
+        name: {key: value for key, value, *_ in entries if value is not None}
+        for _, _, _, name, entries in answer.resources
+    }
+
+
+def _new_topic(name: str, settings: TopicSettings, brokers: int) -> tuple[Any, ...]:
     replication = settings.replication or min(3, brokers)
     configs = {
         "cleanup.policy": "compact" if settings.compacted else "delete",
@@ -751,50 +770,8 @@ def _new_topic(name: str, settings: TopicSettings, brokers: int) -> NewTopic:
         "min.insync.replicas": "2" if replication >= 3 else "1",
         "unclean.leader.election.enable": "false",
     }
-    return NewTopic(name, settings.partitions, replication, topic_configs=configs)
-
-
-async def _broker_count(client: AIOKafkaAdminClient) -> int:
-    return len((await client.describe_cluster())["brokers"])
-
-
-async def _existing(
-    client: AIOKafkaAdminClient, topics: Sequence[str]
-) -> dict[str, list[dict[str, Any]]]:
-    """Return the partitions of those topics that exist. Asks for all: by name might create them."""
-    wanted = frozenset(topics)
-    told = await client.describe_topics(None)
-    return {
-        each["topic"]: each["partitions"]
-        for each in told
-        if each["topic"] in wanted and each["partitions"]
-    }
-
-
-async def _topic_settings(
-    client: AIOKafkaAdminClient, topics: Iterable[str]
-) -> dict[str, dict[str, str]]:
-    wanted = [ConfigResource(ConfigResourceType.TOPIC, name) for name in topics]
-    if not wanted:
-        return {}
-    try:
-        answers = await client.describe_configs(wanted)
-    except (kafka.IncompatibleBrokerVersion, kafka.UnsupportedVersionError):
-        return {}
-    return {
-        name: {key: value for key, value, *_ in entries if value is not None}
-        for answer in answers
-        for _, _, _, name, entries in answer.resources
-    }
-
-
-def _are_led(
-    found: Mapping[str, Sequence[Mapping[str, Any]]], topics: Mapping[str, TopicSettings]
-) -> bool:
-    return all(
-        name in found and all(partition["leader"] >= 0 for partition in found[name])
-        for name in topics
-    )
+    placed_by_hand: list[tuple[int, list[int]]] = []
+    return name, settings.partitions, replication, placed_by_hand, list(configs.items())
 
 
 class _Background:

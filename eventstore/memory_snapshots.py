@@ -107,6 +107,9 @@ class MemorySnapshots(SnapshotStore):
         """Forget a partition's checkpoint and rows, as if never written."""
         self._partitions.pop(at, None)
 
+    async def ping(self) -> None:
+        self._answer()
+
     async def migrate(self) -> Sequence[str]:
         self._answer()
         return []

@@ -288,6 +288,10 @@ class PostgresSnapshots(SnapshotStore):
         self._pool = _Pool(dsn, f"spawn {system}", connect_s, command_s, connections)
         self._flush_turns = asyncio.Semaphore(connections // 2)
 
+    async def ping(self) -> None:
+        async with self._pool.session() as session:
+            await session.fetch("select 1")
+
     async def migrate(self) -> Sequence[str]:
         known = migrations()
         done: list[str] = []
@@ -505,6 +509,8 @@ class _Pool:
         """Lend a connection; it is thrown away if the caller leaves by an exception."""
         await self._take_slot()
         try:
+            if self._closed:
+                raise SnapshotsUnavailable(f"{self.where}: closed by this process")
             session = self._pop_idle() or await self._connect()
             self._busy.add(session)
             try:
@@ -533,8 +539,6 @@ class _Pool:
             session.terminate()
 
     async def _take_slot(self) -> None:
-        if self._closed:
-            raise SnapshotsUnavailable(f"{self.where}: closed by this process")
         try:
             async with asyncio.timeout(self._command_s):
                 await self._slots.acquire()

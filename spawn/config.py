@@ -199,9 +199,9 @@ class PostgresSettings:
     """The snapshot store."""
 
     dsn: SecretUrl = _setting(SecretUrl(), _postgres_url)  # noqa: RUF009 - a field()
-    """libpq URI of the database, socket folders included
-    (`postgresql:///spawn?host=/run/postgresql`). `spawn run` needs it. Its password is never shown
-    or logged."""
+    """libpq URI of the database. A socket folder is given as
+    `postgresql:///spawn?host=/run/postgresql`. `spawn run` needs it. Its password is never shown or
+    logged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,8 +209,8 @@ class NatsSettings:
     """Calls between systems."""
 
     url: SecretUrl = _setting(SecretUrl(), _nats_url)  # noqa: RUF009 - a field()
-    """Address of a NATS server, e.g. `nats://host:4222`. Without one a node starts all the same
-    and says that calls between systems are off."""
+    """Address of a NATS server, like `nats://host:4222`. Without one a node starts all the same and
+    says that calls between systems are off."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,8 +245,9 @@ class ActorSettings:
     """Actors in memory."""
 
     memory_limit_bytes: int = _setting(1024**3, _size(16 * 1024**2, 1024**5))
-    """Above it the least recently used actors leave memory; their states are in snapshot and log.
-    It is an estimate of the states alone: leave a process two to three times as much."""
+    """How much memory actors' states may take. Above it the least recently used actors leave
+    memory; their states are in snapshot and log. It is an estimate of the states alone: leave the
+    process two to three times as much."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,7 +266,7 @@ class NodeSettings:
     """The node as a whole."""
 
     calls_max: int = _setting(20_000, _integer(1, 1_000_000))
-    """Calls that a node holds at once, waiting, running or not acknowledged by the log yet; one
+    """Calls that a node holds at once, waiting, running or not acknowledged by the log yet. One
     more is refused (`too-many-waiting`). It bounds the memory of a node whose log is away."""
     start_wait_s: float = _setting(10.0, _duration(0, 3600))
     """How long a start waits for broker and database before it gives up."""

@@ -12,7 +12,7 @@ import logging
 import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from eventstore.errors import LogRefused, LogUnavailable, SnapshotsUnavailable
@@ -29,7 +29,7 @@ from spawn.runtime.context import RuntimeSettings
 from spawn.runtime.node import Node, NodePlan
 from spawn.sdk.target import Target
 
-__all__ = ["Adapters", "RunOptions", "connected", "prepare", "serve"]
+__all__ = ["Adapters", "RunOptions", "connected", "prepare", "serve", "with_system_of"]
 
 _logger = logging.getLogger("spawn.node")
 
@@ -57,6 +57,13 @@ class Adapters:
     log: KafkaLog
     admin: KafkaAdmin
     store: PostgresSnapshots
+
+
+def with_system_of(target: Target, settings: Settings) -> Settings:
+    """Return the settings with the name that the target's `System` has, unless one was given."""
+    if target.name is None or settings.source("system").kind != "default":
+        return settings
+    return replace(settings, system=target.name)
 
 
 @contextlib.asynccontextmanager
@@ -115,6 +122,7 @@ async def serve(
     Raises: StartRefused and its kinds, LogUnreachable, StoreUnreachable, PortTaken, Fenced.
     """
     stop = _Stop()
+    settings = with_system_of(target, settings)
     async with connected(settings) as adapters:
         with stop.on_signals():
             await _serve(settings, target, options, adapters, stop, sock)

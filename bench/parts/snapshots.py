@@ -1,142 +1,159 @@
-"""What the snapshot store costs: flushes by slice size, and loads.
+"""What the snapshot store alone can do: flushes by size of their slices, and loads.
 
-    python bench/parts/snapshots.py postgresql://user@/db?host=/folder [ROWS]
+    .venv/bin/python -m bench.parts.snapshots [DSN] [--rows N]
 
-Prints rows/s, this process's CPU time per row, and the longest pause of the event loop (from a
-second run, with a task that is always ready). Uses the system `bench` in the given database.
+Without a DSN it starts PostgreSQL for itself. Actors of one partition with ids of 12 characters and
+states of 40 random bytes, changed in random order. CPU is this process's own; the pause is the
+longest time that the event loop did nothing else, seen by a task that is always ready, in runs of
+their own. All are medians.
 """
 
-from __future__ import annotations
-
+import argparse
 import asyncio
 import random
 import statistics
-import sys
+import tempfile
 import time
 import zlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from pathlib import Path
+
+import asyncpg
 
 from eventstore.log import TopicPartition
 from eventstore.postgres_snapshots import PostgresSnapshots
-from eventstore.snapshots import ActorName, ActorRow, Checkpoint, FlushSlice
+from eventstore.snapshots import ActorRow, Checkpoint, FlushSlice
+from spawn.dev.stack import EmbeddedStack
 
-SLICES = (100, 250, 500, 1_000, 2_000)
-AT = TopicPartition("spawn.bench.Counter", 0)
-LOG = bytes(16)
-FINGERPRINT = bytes(8)
+_AT = TopicPartition("spawn.bench.Counter", 0)
+_SLICE_ROWS = (100, 250, 500, 1_000, 2_000)
+_LOAD_IDS = (1, 10, 100, 2_000)
+_RUNS = 3
 
 
-def rows(count: int, offset: int) -> list[ActorRow]:
-    """Rows as a runtime has them: ids of about 12 bytes, states of 40, in no order."""
+def _name(number: int) -> str:
+    return f"actor-{number:06}"
+
+
+def _rows(count: int, offset: int) -> list[ActorRow]:
     made = []
     for number in range(count):
         state = random.randbytes(40)
-        name = f"actor-{number:06}"
+        checksum = zlib.crc32(state)
         made.append(
-            ActorRow(
-                "Counter", name, offset, offset, False, state, FINGERPRINT, 1, zlib.crc32(state)
-            )
+            ActorRow("Counter", _name(number), offset, offset, False, state, bytes(8), 1, checksum)
         )
     random.shuffle(made)
     return made
 
 
-async def slices_of(changed: Sequence[ActorRow], size: int) -> AsyncIterator[FlushSlice]:
-    for start in range(0, len(changed), size):
-        yield FlushSlice(changed[start : start + size])
+async def _slices(rows: Sequence[ActorRow], size: int) -> AsyncIterator[FlushSlice]:
+    for start in range(0, len(rows), size):
+        yield FlushSlice(rows[start : start + size])
 
 
-class Pauses:
-    """The longest time between two turns of the loop."""
+async def _longest_pause_s(work: Awaitable[object]) -> float:
+    longest = 0.0
 
-    def __init__(self) -> None:
-        self.longest_s = 0.0
-
-    async def watch(self) -> None:
+    async def watch() -> None:
+        nonlocal longest
         last = time.perf_counter()
         while True:
             await asyncio.sleep(0)
             now = time.perf_counter()
-            self.longest_s = max(self.longest_s, now - last)
+            longest = max(longest, now - last)
             last = now
 
-
-async def flush(
-    store: PostgresSnapshots, changed: Sequence[ActorRow], size: int, offset: int
-) -> tuple[float, float]:
-    """Flush; return the time taken and the CPU time of this process, in seconds."""
-    checkpoint = Checkpoint(offset=offset, claim=bytes(16), epoch=1, log_id=LOG, fold=b"fold")
-    start, cpu = time.perf_counter(), time.process_time()
-    assert await store.flush(AT, checkpoint, offset - 1, slices_of(changed, size))
-    return time.perf_counter() - start, time.process_time() - cpu
+    async with asyncio.TaskGroup() as group:
+        watching = group.create_task(watch())
+        await work
+        watching.cancel()
+    return longest
 
 
-async def flushes(store: PostgresSnapshots, count: int) -> None:
-    offset = 1
-    for label in ("new actors", "existing actors"):
-        for size in SLICES:
-            seconds, cpu_s, pauses = [], [], Pauses()
-            for repeat in range(4):
-                offset += 1
-                if label == "new actors":
-                    await store.discard(AT)
-                    base = 0
-                    checkpoint_offset = 1
-                else:
-                    base = offset - 1
-                    checkpoint_offset = offset
-                del base
-                changed = rows(count, checkpoint_offset - 1)
-                if repeat == 3:
-                    async with asyncio.TaskGroup() as group:
-                        watch = group.create_task(pauses.watch())
-                        await flush(store, changed, size, checkpoint_offset)
-                        watch.cancel()
-                else:
-                    took, cpu = await flush(store, changed, size, checkpoint_offset)
-                    seconds.append(took)
-                    cpu_s.append(cpu)
-            if label == "new actors":
-                offset = 1
-            print(
-                f"{label:16} slices of {size:5}: {count / statistics.median(seconds):9,.0f} rows/s"
-                f"  own CPU {statistics.median(cpu_s) / count * 1e6:5.2f} us/row"
-                f"  longest pause {pauses.longest_s * 1e3:5.1f} ms"
-            )
+class _Flushes:
+    def __init__(self, store: PostgresSnapshots, dsn: str, count: int) -> None:
+        self._store, self._dsn, self._count = store, dsn, count
+        self._offset = 0
 
+    async def run(self) -> None:
+        for title, fresh in (("new actors", True), ("changed actors", False)):
+            for size in _SLICE_ROWS:
+                await self._measure(title, size, fresh=fresh)
 
-async def loads(store: PostgresSnapshots, count: int) -> None:
-    for size in (1, 10, 100, 2_000):
-        took, cpu_s, pauses = [], [], Pauses()
-        for repeat in range(max(6, 1_000 // size)):
-            names: list[ActorName] = [
-                ("Counter", f"actor-{random.randrange(count):06}") for _ in range(size)
-            ]
-            start, cpu = time.perf_counter(), time.process_time()
-            await store.load(AT, names)
+    async def _measure(self, title: str, size: int, *, fresh: bool) -> None:
+        took, cpu, pauses = [], [], []
+        for _ in range(_RUNS):
+            rows = await self._begin(fresh=fresh)
+            start, cpu_start = time.perf_counter(), time.process_time()
+            await self._flush(rows, size)
             took.append(time.perf_counter() - start)
-            cpu_s.append(time.process_time() - cpu)
-            del repeat
-        async with asyncio.TaskGroup() as group:
-            watch = group.create_task(pauses.watch())
-            await store.load(AT, names)
-            watch.cancel()
+            cpu.append(time.process_time() - cpu_start)
+            rows = await self._begin(fresh=fresh)
+            pauses.append(await _longest_pause_s(self._flush(rows, size)))
         print(
-            f"load of {size:5}: median {statistics.median(took) * 1e3:6.2f} ms"
-            f"  own CPU {statistics.median(cpu_s) / size * 1e6:6.1f} us/row"
-            f"  longest pause {pauses.longest_s * 1e3:4.1f} ms"
+            f"{title:14} in slices of {size:5}"
+            f"  {self._count / statistics.median(took):9,.0f} rows/s"
+            f"  CPU {statistics.median(cpu) / self._count * 1e6:4.1f} us/row"
+            f"  pause {statistics.median(pauses) * 1e3:5.1f} ms"
+        )
+
+    async def _begin(self, *, fresh: bool) -> list[ActorRow]:
+        if fresh:
+            # An empty table, without the dead rows of the run before.
+            connection = await asyncpg.connect(self._dsn)
+            await connection.execute("truncate spawn.actors")
+            await connection.close()
+            await self._store.discard(_AT)
+            self._offset = 0
+        self._offset += 1
+        return _rows(self._count, self._offset)
+
+    async def _flush(self, rows: Sequence[ActorRow], size: int) -> None:
+        checkpoint = Checkpoint(
+            offset=self._offset, claim=bytes(16), epoch=1, log_id=bytes(16), fold=bytes(1_000)
+        )
+        assert await self._store.flush(_AT, checkpoint, self._offset - 1, _slices(rows, size))
+
+
+async def _loads(store: PostgresSnapshots, count: int) -> None:
+    for size in _LOAD_IDS:
+        took, cpu, pauses = [], [], []
+        for _ in range(max(20, 500 // size)):
+            names = [("Counter", _name(random.randrange(count))) for _ in range(size)]
+            start, cpu_start = time.perf_counter(), time.process_time()
+            await store.load(_AT, names)
+            took.append(time.perf_counter() - start)
+            cpu.append(time.process_time() - cpu_start)
+            pauses.append(await _longest_pause_s(store.load(_AT, names)))
+        print(
+            f"load of {size:5} ids  p50 {statistics.median(took) * 1e3:6.2f} ms"
+            f"  CPU {statistics.median(cpu) / size * 1e6:6.1f} us/id"
+            f"  pause {statistics.median(pauses) * 1e3:4.1f} ms"
         )
 
 
-async def main(dsn: str, count: int) -> None:
+async def _measure(dsn: str, count: int) -> None:
     store = PostgresSnapshots(dsn, "bench", command_s=60)
     await store.migrate()
-    await store.discard(AT)
-    await flushes(store, count)
-    await loads(store, count)
-    await store.discard(AT)
+    await _Flushes(store, dsn, count).run()
+    await _loads(store, count)
+    await store.discard(_AT)
     await store.close()
 
 
+async def _main(dsn: str | None, count: int) -> None:
+    if dsn is not None:
+        await _measure(dsn, count)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        async with EmbeddedStack(Path(folder), kafka=False, nats=False) as stack:
+            await _measure(stack.postgres_dsn, count)
+
+
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 100_000))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("dsn", nargs="?")
+    parser.add_argument("--rows", type=int, default=100_000)
+    arguments = parser.parse_args()
+    asyncio.run(_main(arguments.dsn, arguments.rows))

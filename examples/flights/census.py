@@ -1,4 +1,4 @@
-"""Asks the node for the state of every aircraft, and names each difference from what is expected."""
+"""Asks the node for every aircraft's state, and names each difference from what is expected."""
 
 from __future__ import annotations
 
@@ -41,9 +41,7 @@ async def read_states(aircraft: Iterable[str], address: Address) -> dict[str, Ac
     return states
 
 
-def differences(
-    states: Mapping[str, ActorState], expected: Mapping[str, Totals]
-) -> Iterator[str]:
+def differences(states: Mapping[str, ActorState], expected: Mapping[str, Totals]) -> Iterator[str]:
     """Yield a line for each value of an aircraft that is not the expected one.
 
     The revision counts with them: each flight is one change, none is left out or made twice.

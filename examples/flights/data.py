@@ -60,6 +60,8 @@ class Year(NamedTuple):
     rows: int
     """All rows, those without a tail number included."""
     rows_without_aircraft: int
+    aircraft: int
+    """How many different ones."""
 
 
 def read_year(rows_max: int | None = None) -> Year:
@@ -84,7 +86,8 @@ def read_year(rows_max: int | None = None) -> Year:
             flights.append(ScheduledFlight(row, intern(tail), flight))
     # The sort keeps rows in order that were scheduled for the same minute.
     flights.sort(key=lambda scheduled: scheduled.flight.scheduled)
-    return Year(flights, rows=row, rows_without_aircraft=row - len(flights))
+    aircraft = len({scheduled.aircraft for scheduled in flights})
+    return Year(flights, row, row - len(flights), aircraft)
 
 
 @cache

@@ -1,8 +1,8 @@
 """Gets every request answered, through whatever happens to the node.
 
-A conversation is a generator of requests that is sent the answer to each. It sees good answers only:
-a request that met a node which is gone, starts or is busy goes out again, the very same bytes, and
-so with the same idempotency key: if the node did execute it, it answers from its record.
+A conversation is a generator of requests that is sent the answer to each. It sees good answers
+only: a request that met a node which is gone, starts or is busy goes out again, the very same
+bytes, and so with the same idempotency key: if the node did execute it, it answers from its record.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ __all__ = [
 Conversation = Generator[bytes, Answer, None]
 
 PATIENCE_S = 60.0
-"""For one request, repetitions included. A node is back within seconds; one that isn't needs help."""
+"""For one request, repetitions included: a node that is not back by then needs help."""
 PAUSE_MIN_S, PAUSE_MAX_S = 0.02, 0.25
-"""Between two tries; doubled each time. All lanes knock, so a node that is back is busy at once."""
+"""Between two tries, doubled each time. All lanes knock: a node that is back is busy at once."""
 
 
 class Address(NamedTuple):
@@ -66,8 +66,9 @@ class Problem(msgspec.Struct):
 async def deliver(
     conversations: Iterable[Conversation], address: Address, patience_s: float = PATIENCE_S
 ) -> Counter[str]:
-    """Hold all conversations to their ends, each over one connection; return why requests were
-    repeated, and how often.
+    """Hold all conversations to their ends, each over one connection at a time.
+
+    Returns why requests were repeated, and how often.
 
     Raises: DeliveryFailed, Unanswered, and what a conversation raises.
     """

@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import sys
 import time
 from array import array
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
 from urllib.parse import quote, urlsplit
 
 import msgspec
@@ -27,11 +25,13 @@ from examples.flights.data import ScheduledFlight, read_year
 from examples.flights.delivery import Address, Conversation, deliver
 from examples.flights.schedule import Schedule
 
-__all__ = ["Feeder", "feed_with_progress", "new_event_loop", "request_of"]
+__all__ = ["Feeder", "feed_lines", "feed_with_progress", "new_event_loop", "request_of"]
 
 LANES = 128
 """Requests on their way at once. The node commits in groups, so more of them make it cheaper per
 flight, and each one slower: by Little's law the latency is this number through the rate."""
+SHARES = (0.5, 0.9, 0.99, 0.999)
+"""Percentiles shown."""
 
 
 def request_of(scheduled: ScheduledFlight) -> bytes:
@@ -62,7 +62,9 @@ class Feeder:
         self.clock = clock
         self._schedule = Schedule(flights)
         self._address = address
-        self._lanes = lanes
+        self.lanes = lanes
+        self._awaited = 0
+        self._reached = asyncio.Event()
 
     @property
     def answered(self) -> int:
@@ -71,13 +73,15 @@ class Feeder:
 
     async def run(self) -> None:
         """Feed everything. Raises: DeliveryFailed, Unanswered."""
-        self.repeated = await deliver((self._lane() for _ in range(self._lanes)), self._address)
+        self.repeated = await deliver((self._lane() for _ in range(self.lanes)), self._address)
         assert self.answered == self.total, "every flight was taken and answered once"
 
     async def wait_answered(self, count: int) -> None:
-        """Return once that many flights have been answered."""
-        while self.answered < count:
-            await asyncio.sleep(0.01)
+        """Return once that many flights have been answered. One may wait at a time."""
+        if self.answered < count:
+            self._awaited = count
+            self._reached.clear()
+            await self._reached.wait()
 
     def _lane(self) -> Conversation:
         schedule, clock = self._schedule, self.clock
@@ -88,6 +92,25 @@ class Feeder:
             self.answered_at.append(now)
             self.latencies_s.append(now - sent_at)
             schedule.done(flight)
+            if self.answered == self._awaited:
+                self._reached.set()
+
+
+def feed_lines(feeder: Feeder) -> list[str]:
+    """Return how the feeding went, in words: rate, latencies, repetitions."""
+    seconds = feeder.answered_at[-1] - feeder.answered_at[0]
+    latencies_s = sorted(feeder.latencies_s)
+    percentiles = "  ".join(
+        f"p{share * 100:g} {latencies_s[int(share * (len(latencies_s) - 1))] * 1000:,.1f}"
+        for share in SHARES
+    )
+    repeated = ", ".join(f"{count:,} {reason}" for reason, count in feeder.repeated.most_common())
+    rate = feeder.answered / seconds
+    return [
+        f"{feeder.answered:,} flights in {seconds:.1f} s: {rate:,.0f}/s, {feeder.lanes} at once",
+        f"latency in ms: {percentiles}  max {latencies_s[-1] * 1000:,.0f}",
+        f"requests repeated: {repeated or 'none'}",
+    ]
 
 
 async def feed_with_progress(feeder: Feeder, console: Console) -> None:
@@ -134,3 +157,28 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
     except ImportError:
         return asyncio.new_event_loop()
     return uvloop.new_event_loop()
+
+
+def main() -> None:
+    """Feed a node that runs already."""
+    parser = argparse.ArgumentParser(prog="python -m examples.flights.feeder", description=__doc__)
+    parser.add_argument("--url", default="http://127.0.0.1:9001", help="the node")
+    parser.add_argument("--rows", type=int, help="only the first rows of the file")
+    parser.add_argument("--lanes", type=int, default=LANES, help="requests at once")
+    arguments = parser.parse_args()
+    url = urlsplit(arguments.url)
+    address = Address(url.hostname or "127.0.0.1", url.port or 80)
+    console = Console()
+
+    async def feed() -> None:
+        feeder = Feeder(read_year(arguments.rows).flights, address, lanes=arguments.lanes)
+        await feed_with_progress(feeder, console)
+        for line in feed_lines(feeder):
+            console.print(line, highlight=False)
+
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(feed())
+
+
+if __name__ == "__main__":
+    main()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -18,7 +18,6 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.dates import DateFormatter, MonthLocator
 
 from examples.flights.census import ActorState
 from examples.flights.data import ScheduledFlight
@@ -27,8 +26,9 @@ from examples.flights.feeder import Feeder
 __all__ = ["save_picture"]
 
 BIN_S = 0.25
-MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
+MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 NEW_YORK = ZoneInfo("America/New_York")
+NEW_YEAR, DAY = datetime(2013, 1, 1, tzinfo=UTC), timedelta(days=1)
 HOURS = range(5, 24)
 """Of scheduled departures; the single flight at 1 in the morning is left out."""
 LINES = 8
@@ -74,7 +74,7 @@ def draw_rate(axes: Axes, feeder: Feeder, pause: tuple[float, float] | None) -> 
     axes.fill_between(bins[:-1], counts / BIN_S, step="post", color=BLUE, alpha=0.35, linewidth=0)
     axes.step(bins[:-1], counts / BIN_S, where="post", color=BLUE, linewidth=1.2)
     axes.set_xlim(0, bins[-1])
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.25 * counts.max() / BIN_S)
     axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.set_xlabel("seconds since the first answer")
     axes.set_title("Flights recorded per second")
@@ -83,14 +83,13 @@ def draw_rate(axes: Axes, feeder: Feeder, pause: tuple[float, float] | None) -> 
         axes.axvspan(killed, back, color=RED, alpha=0.12, linewidth=0)
         axes.axvline(killed, color=RED, linestyle="--", linewidth=1.5)
         axes.annotate(
-            f"node killed (SIGKILL)\n{back - killed:.1f} s to the next answer,\nnothing lost",
-            (back, 0.93),
+            f"node killed with SIGKILL; {back - killed:.1f} s until the next answer",
+            (back, 0.97),
             xycoords=("data", "axes fraction"),
             xytext=(8, 0),
             textcoords="offset points",
             color=RED,
             va="top",
-            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 2},
         )
 
 
@@ -99,12 +98,12 @@ def draw_delays(
 ) -> None:
     """Draw how the delay of the latest aircraft grew over the year, the others in grey behind."""
     ranked = sorted(states, key=lambda tail: states[tail].state.delay_min, reverse=True)
-    shown = set(ranked[: 20 * LINES])
-    when: dict[str, list[datetime]] = defaultdict(list)
+    shown = set(ranked[: 15 * LINES])
+    days: dict[str, list[float]] = defaultdict(list)
     delays: dict[str, list[int]] = defaultdict(list)
     for scheduled in flights:
         if scheduled.aircraft in shown and scheduled.flight.delay_min is not None:
-            when[scheduled.aircraft].append(scheduled.flight.scheduled)
+            days[scheduled.aircraft].append((scheduled.flight.scheduled - NEW_YEAR) / DAY)
             delays[scheduled.aircraft].append(scheduled.flight.delay_min)
     colours = plt.get_cmap("viridis")(np.linspace(0.0, 0.85, LINES))
     for rank in reversed(range(len(shown))):
@@ -112,7 +111,7 @@ def draw_delays(
         hours = [minutes / 60 for minutes in accumulate(delays[tail])]
         front = rank < LINES
         axes.step(
-            [*when[tail]],
+            days[tail],
             hours,
             where="post",
             color=colours[rank] if front else GREY,
@@ -122,8 +121,8 @@ def draw_delays(
         )
     handles, labels = axes.get_legend_handles_labels()
     axes.legend(handles[::-1], labels[::-1], frameon=False, loc="upper left")
-    axes.xaxis.set_major_locator(MonthLocator())
-    axes.xaxis.set_major_formatter(DateFormatter("%b"))
+    firsts = [datetime(2013, month, 1, tzinfo=UTC) for month in range(1, 13)]
+    axes.set_xticks([(first - NEW_YEAR) / DAY for first in firsts], MONTHS)
     axes.set_ylabel("hours")
     axes.set_title("Hours of delay, added up: the aircraft that came latest")
 

@@ -92,14 +92,15 @@ class HttpServer:
         """Take no new connections, let requests end for `grace_s`, then cut them off.
 
         Answers given meanwhile ask the client to close its connection. A request that is cut off
-        gets no answer; its command is not undone.
+        gets no answer; its command is not undone. May be called again after it was cancelled.
         """
         routes, connections = self._routes, self._connections
-        if self._listener is None or connections is None:
+        if connections is None:
             return
         routes.closing = True
-        self._listener.close()
-        self._listener = None
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
         for connection in connections.connections:
             if isinstance(connection, Connection) and not connection.answering:
                 connection.force_close()
@@ -112,6 +113,7 @@ class HttpServer:
             pass
         left_s = deadline - asyncio.get_running_loop().time()
         await connections.shutdown(max(left_s, _CUT_S))
+        self._connections = None
 
     def _new_request(
         self,

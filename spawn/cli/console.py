@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from typing import TextIO
 
-from spawn import config
 from spawn.cli import render
 from spawn.errors import SpawnError
 
@@ -19,7 +18,7 @@ def data(text: str) -> None:
 
 def note(text: str) -> None:
     """Say something that is no data."""
-    print(render.visible(text), file=sys.stderr)
+    print(render.visible(text, lines=True), file=sys.stderr)
 
 
 def warning(text: str) -> None:
@@ -36,4 +35,8 @@ def error(failure: SpawnError) -> None:
 
 
 def _colour(stream: TextIO) -> bool:
-    return stream.isatty() and config.wants_colour()
+    if not stream.isatty():
+        return False
+    from spawn.config import wants_colour
+
+    return wants_colour()

@@ -18,18 +18,16 @@ def dev(
     target: Annotated[str, Parameter(help="A Python file, or module:system.")],
     /,
     *,
-    data: Annotated[Path, Parameter(help="Folder for the servers' data, and for dev.json.")] = Path(
-        ".spawn"
-    ),
+    data: Annotated[
+        Path, Parameter(help="Folder for the servers' data, and for dev.json.", metavar="FOLDER")
+    ] = Path(".spawn"),
     config: Annotated[
-        Path | None, Parameter(help="File with settings, instead of ./spawn.toml.")
+        Path | None,
+        Parameter(help="File with settings, instead of ./spawn.toml.", metavar="FILE"),
     ] = None,
     flags: Annotated[DevFlags, Parameter(name="*")] = DevFlags(),  # noqa: B008 - frozen
 ) -> None:
-    """Run TARGET's actors with a broker, a database and NATS of their own, until Ctrl-C.
-
-    Nothing needs to be installed or running. Example: spawn dev counter.py
-    """
+    """Run TARGET's actors with a broker, a database and NATS of their own, until Ctrl-C."""
     settings = load_settings(flags=flags.by_key(), config=config)
     for warning in settings.warnings:
         console.warning(warning)
@@ -37,6 +35,8 @@ def dev(
         source = settings.source(key)
         if source.kind != "default":
             console.note(f"{source.name} is not used: spawn dev starts servers of its own")
-    from spawn.dev.command import run_dev
+    from spawn.cli.event_loop import run_serving
+    from spawn.dev.command import develop
+    from spawn.sdk.target import load_target
 
-    run_dev(target, settings, data)
+    run_serving(develop(load_target(target), settings, data, console.note))

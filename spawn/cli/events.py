@@ -25,7 +25,7 @@ __all__ = ["events"]
 
 
 def events(
-    actor: Annotated[str, Parameter(help="The actor, as TYPE/ID.")],
+    actor: Annotated[str, Parameter(name="TYPE/ID", help="The actor: its type and its id.")],
     /,
     *,
     state: Annotated[
@@ -38,17 +38,15 @@ def events(
         bool, Parameter(help="One line of JSON for each record, oldest first.", negative="")
     ] = False,
     config: Annotated[
-        Path | None, Parameter(help="File with settings, instead of ./spawn.toml.")
+        Path | None,
+        Parameter(help="File with settings, instead of ./spawn.toml.", metavar="FILE"),
     ] = None,
     flags: Annotated[AddressFlags, Parameter(name="*")] = AddressFlags(),  # noqa: B008 - frozen
 ) -> None:
-    """Show an actor's history from the log: who did what when, and the events that came of it.
-
-    Example: spawn events Counter/a --state
-    """
+    """Show an actor's history from the log: who did what when, and the events that came of it."""
     subject = parse_subject(actor)
     settings = _settings(flags, config)
-    lines = asyncio.run(read_events(settings, subject, with_state=state))
+    lines = asyncio.run(read_events(settings, subject))
     if json:
         for line in lines:
             console.data(render.event_json(line, with_state=state))
@@ -58,13 +56,16 @@ def events(
         zone = UTC if utc else None
         now_us = SystemClock().time_us()
         console.data(render.event_table(lines, with_state=state, zone=zone, now_us=now_us))
+        if state and all(line.state is None for line in lines):
+            console.note(
+                f"states of {subject.type} are not shown: its events are folded by its own code, "
+                "which this command does not load"
+            )
     else:
         console.note(f"{subject} was never written in system {settings.system}")
 
 
-async def read_events(
-    settings: Settings, subject: Subject, *, with_state: bool
-) -> Sequence[EventLine]:
+async def read_events(settings: Settings, subject: Subject) -> Sequence[EventLine]:
     """Return an actor's records, oldest first.
 
     Raises: UnknownType, LogUnreachable, PartitionStopped.
@@ -91,10 +92,10 @@ async def read_events(
         await log.close()
         if store is not None:
             await store.close()
-    return [_line(line, with_state=with_state) for line in history]
+    return [_line(line) for line in history]
 
 
-def _line(line: HistoryLine, *, with_state: bool) -> EventLine:
+def _line(line: HistoryLine) -> EventLine:
     return EventLine(
         revision=line.revision,
         time_us=line.time_us,
@@ -103,7 +104,7 @@ def _line(line: HistoryLine, *, with_state: bool) -> EventLine:
         outcome=line.outcome,
         events=line.events,
         offset=line.position.offset,
-        state=line.state if with_state else None,
+        state=line.state,
         refusal=line.refusal,
     )
 

@@ -24,15 +24,12 @@ def init(
     /,
     *,
     config: Annotated[
-        Path | None, Parameter(help="File with settings, instead of ./spawn.toml.")
+        Path | None,
+        Parameter(help="File with settings, instead of ./spawn.toml.", metavar="FILE"),
     ] = None,
     flags: Annotated[SettingsFlags, Parameter(name="*")] = SettingsFlags(),  # noqa: B008 - frozen
 ) -> None:
-    """Create the topics and tables that TARGET's actors need; what is there stays as it is.
-
-    Example: spawn init counter.py --kafka-bootstrap-servers kafka:9092
-    --postgres-dsn postgresql://spawn@db/spawn
-    """
+    """Create the topics and tables that TARGET's actors need; what is there stays as it is."""
     settings = load_settings(
         flags=flags.by_key(), config=config, required=("kafka.bootstrap_servers", "postgres.dsn")
     )
@@ -40,13 +37,13 @@ def init(
         console.warning(warning)
     from spawn.sdk.target import load_target
 
-    loaded = load_target(target)
-    for topic, partitions in asyncio.run(_prepared(settings, loaded)).items():
+    for topic, partitions in asyncio.run(_prepared(settings, load_target(target))).items():
         console.note(f"topic {topic} with {partitions} partitions is there")
 
 
 async def _prepared(settings: Settings, target: Target) -> Mapping[str, int]:
-    from spawn.node import RunOptions, connected, prepare
+    from spawn.node import RunOptions, connected, prepare, with_system_of
 
+    settings = with_system_of(target, settings)
     async with connected(settings) as adapters:
         return await prepare(settings, target, adapters, RunOptions(say=console.note))

@@ -16,11 +16,12 @@ __all__ = ["invoke"]
 
 
 def invoke(
-    actor: Annotated[str, Parameter(help="The actor, as TYPE/ID.")],
+    actor: Annotated[str, Parameter(name="TYPE/ID", help="The actor: its type and its id.")],
     action: Annotated[str, Parameter(help="Name of the action.")],
     argument: Annotated[
         str | None,
         Parameter(
+            name="JSON",
             help="Its input as JSON: the parameter's value if it has one, an object by name if "
             "it has several; `-` reads it from stdin.",
             allow_leading_hyphen=True,
@@ -29,18 +30,18 @@ def invoke(
     /,
     *,
     key: Annotated[
-        str | None, Parameter(help="Idempotency key: the same call with it takes effect once.")
+        str | None,
+        Parameter(help="Idempotency key: the same call with it takes effect once.", metavar="KEY"),
     ] = None,
-    timeout: Annotated[str, Parameter(help="How long to wait: 250ms, 5s, 2m.")] = "60s",
-    url: Annotated[str | None, Parameter(help="The node; also SPAWN_URL.")] = None,
+    timeout: Annotated[
+        str, Parameter(help="How long to wait: 250ms, 5s, 2m.", metavar="DURATION")
+    ] = "60s",
+    url: Annotated[str | None, Parameter(help="The node; also SPAWN_URL.", metavar="URL")] = None,
     json: Annotated[
         bool, Parameter(help="One line of JSON with reply, revision and position.", negative="")
     ] = False,
 ) -> None:
-    """Call an action of an actor, through a node, and print its reply.
-
-    Example: spawn invoke Counter/a add 5
-    """
+    """Call an action of an actor, through a node, and print its reply."""
     subject = parse_subject(actor)
     timeout_s = parse_timeout_s(timeout)
     payload = read_payload(argument)

@@ -7,23 +7,58 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from cyclopts import App, CycloptsError
 
 from spawn.cli import console, exit_codes
+from spawn.cli.help_page import HelpFormatter
 from spawn.cli.usage import usage_error
 from spawn.errors import SpawnError
 
-__all__ = ["COMMANDS", "main", "new_app", "run_command"]
+__all__ = ["COMMANDS", "Command", "main", "new_app", "run_command"]
+
+
+class Command(NamedTuple):
+    """What the help pages say of a command."""
+
+    help: str
+    usage: str
+    """The command line after `spawn`."""
+    example: str
+
 
 COMMANDS: Final = {
-    "dev": "Run TARGET's actors with everything they need, for development.",
-    "run": "Run TARGET's actors on given servers.",
-    "init": "Create topics and tables for TARGET's actors.",
-    "invoke": "Call an action of an actor.",
-    "state": "Show an actor's state.",
-    "events": "Show an actor's history.",
+    "dev": Command(
+        "Run TARGET's actors with everything they need, for development, until Ctrl-C.",
+        "dev TARGET [OPTIONS]",
+        "spawn dev counter.py",
+    ),
+    "run": Command(
+        "Run TARGET's actors on given servers, until SIGINT or SIGTERM.",
+        "run TARGET [OPTIONS]",
+        "spawn run counter.py --config production.toml",
+    ),
+    "init": Command(
+        "Create the topics and tables that TARGET's actors need; what is there stays as it is.",
+        "init TARGET [OPTIONS]",
+        "spawn init counter.py --config production.toml",
+    ),
+    "invoke": Command(
+        "Call an action of an actor, through a node, and print its reply.",
+        "invoke TYPE/ID ACTION [JSON] [OPTIONS]",
+        "spawn invoke Counter/a add 5",
+    ),
+    "state": Command(
+        "Show an actor's state, through a node.",
+        "state TYPE/ID [OPTIONS]",
+        "spawn state Counter/a",
+    ),
+    "events": Command(
+        "Show an actor's history from log and database: needs no node and wakes nothing.",
+        "events TYPE/ID [OPTIONS]",
+        "spawn events Counter/a --state",
+    ),
 }
 """Commands in the order of the help page; `spawn.cli.NAME` has the function of that name."""
 
@@ -71,19 +106,28 @@ def new_app() -> App:
     app = App(
         name="spawn",
         help="Event-sourced actors on a Kafka-compatible log.",
+        usage="Usage: spawn COMMAND [OPTIONS]",
         help_epilogue=(
-            "Exit codes: 0 done, 1 failed, 2 usage, 3 fenced, 4 not found, 5 unreachable. "
-            f"{_DEBUG} after any command shows the traceback of an error. "
+            f"{_DEBUG} with any command shows the traceback of an error.\n"
+            "Exit codes: 0 done, 1 failed, 2 usage, 3 fenced, 4 not found, 5 unreachable.\n\n"
             "Example: spawn dev counter.py"
         ),
+        group_parameters="Options",
         help_format="plaintext",
-        help_formatter="plain",
+        help_formatter=HelpFormatter(),
         version=_version,
         version_flags=["--version"],
         help_flags=["--help", "-h"],
     )
-    for order, (name, help_text) in enumerate(COMMANDS.items()):
-        app.command(f"spawn.cli.{name}:{name}", name=name, help=help_text, sort_key=order)
+    for order, (name, command) in enumerate(COMMANDS.items()):
+        app.command(
+            f"spawn.cli.{name}:{name}",
+            name=name,
+            help=command.help,
+            sort_key=order,
+            usage=f"Usage: spawn {command.usage}",
+            help_epilogue=f"Example: {command.example}",
+        )
     return app
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -178,6 +179,9 @@ def _lost(node: NodeAddress, method: str, path: str, error: Exception) -> SpawnE
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
+    cause = getattr(error, "os_error", error)
+    if isinstance(cause, OSError) and cause.errno and cause.errno > 0:
+        return os.strerror(cause.errno).lower()
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror.lower()
     return str(error) or ("time-out" if isinstance(error, TimeoutError) else type(error).__name__)

@@ -25,25 +25,23 @@ def run(
         ),
     ] = True,
     config: Annotated[
-        Path | None, Parameter(help="File with settings, instead of ./spawn.toml.")
+        Path | None,
+        Parameter(help="File with settings, instead of ./spawn.toml.", metavar="FILE"),
     ] = None,
     flags: Annotated[SettingsFlags, Parameter(name="*")] = SettingsFlags(),  # noqa: B008 - frozen
 ) -> None:
-    """Run TARGET's actors on given servers until SIGINT or SIGTERM.
-
-    Example: spawn run counter.py --kafka-bootstrap-servers kafka:9092
-    --postgres-dsn postgresql://spawn@db/spawn
-    """
+    """Run TARGET's actors on given servers until SIGINT or SIGTERM."""
     settings = load_settings(
         flags=flags.by_key(), config=config, required=("kafka.bootstrap_servers", "postgres.dsn")
     )
     for warning in settings.warnings:
         console.warning(warning)
     from spawn.cli.event_loop import run_serving
-    from spawn.node import RunOptions, serve
+    from spawn.node import RunOptions, serve, with_system_of
     from spawn.sdk.target import load_target
 
     loaded = load_target(target)
+    settings = with_system_of(loaded, settings)
     types = ", ".join(sorted(behavior.type for behavior in loaded.behaviors))
     console.note(f"production mode: system {settings.system}, {types} from {target}")
     options = RunOptions(

@@ -33,13 +33,30 @@ def _flag(setting: Setting) -> tuple[str, Any, Any]:
     default = shown_default(setting)
     help_text = f"{first_sentence(explanations()[setting.key])} ({setting.variable}"
     help_text += f", default {default})." if default else ")."
-    annotation = Annotated[str | None, Parameter(name=setting.flag, help=help_text)]
+    parameter = Parameter(name=setting.flag, help=help_text, metavar=_value_name(setting))
+    annotation = Annotated[str | None, parameter]
     return _attribute(setting.key), annotation, field(default=None)
+
+
+def _value_name(setting: Setting) -> str:
+    if setting.attribute.endswith("_s"):
+        return "DURATION"
+    if setting.attribute.endswith("_bytes"):
+        return "SIZE"
+    return "NUMBER" if isinstance(setting.default, int) else "TEXT"
 
 
 def _flags(name: str, keys: list[str]) -> Any:
     members = [_flag(SETTINGS[key]) for key in keys]
-    return make_dataclass(name, members, bases=(GivenFlags,), frozen=True, kw_only=True)
+    return make_dataclass(
+        name,
+        members,
+        bases=(GivenFlags,),
+        frozen=True,
+        kw_only=True,
+        # Else it counts as a builtin, which cyclopts does not look into.
+        namespace={"__module__": __name__},
+    )
 
 
 if TYPE_CHECKING:

@@ -99,7 +99,7 @@ def settings_page() -> str:
 
 def first_sentence(text: str) -> str:
     """Return a text up to its first full stop."""
-    return re.split(r"(?<=\w)\.(?=\s|$)", " ".join(text.split()))[0]
+    return re.split(r"\.(?=\s|$)", " ".join(text.split()))[0]
 
 
 def _docstring_below(owner: ast.ClassDef, attribute: str) -> str:
@@ -110,3 +110,7 @@ def _docstring_below(owner: ast.ClassDef, attribute: str) -> str:
         if named and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
             return inspect.cleandoc(str(below.value.value))
     return ""
+
+
+if __name__ == "__main__":
+    print(settings_page(), end="")

@@ -16,17 +16,16 @@ __all__ = ["state"]
 
 
 def state(
-    actor: Annotated[str, Parameter(help="The actor, as TYPE/ID.")],
+    actor: Annotated[str, Parameter(name="TYPE/ID", help="The actor: its type and its id.")],
     /,
     *,
-    timeout: Annotated[str, Parameter(help="How long to wait: 250ms, 5s, 2m.")] = "60s",
-    url: Annotated[str | None, Parameter(help="The node; also SPAWN_URL.")] = None,
+    timeout: Annotated[
+        str, Parameter(help="How long to wait: 250ms, 5s, 2m.", metavar="DURATION")
+    ] = "60s",
+    url: Annotated[str | None, Parameter(help="The node; also SPAWN_URL.", metavar="URL")] = None,
     json: Annotated[bool, Parameter(help="One line of JSON.", negative="")] = False,
 ) -> None:
-    """Show an actor's state, through a node.
-
-    Example: spawn state Counter/a
-    """
+    """Show an actor's state, through a node."""
     subject = parse_subject(actor)
     node = find_node(url)
     timeout_s = parse_timeout_s(timeout)

@@ -6,7 +6,12 @@ import difflib
 from collections.abc import Iterable
 
 from cyclopts import CycloptsError
-from cyclopts.exceptions import MissingArgumentError, UnknownCommandError, UnknownOptionError
+from cyclopts.exceptions import (
+    MissingArgumentError,
+    UnknownCommandError,
+    UnknownOptionError,
+    UnusedCliTokensError,
+)
 
 from spawn.cli.subjects import UsageError
 
@@ -32,6 +37,9 @@ def usage_error(error: CycloptsError, commands: Iterable[str]) -> UsageError:
         name = error.keyword or error.argument.name
         what = f"{name} needs a value" if name.startswith("-") else f"{name} is missing"
         return UsageError(what, at=command, hint=hint)
+    if isinstance(error, UnusedCliTokensError):
+        extra = (error.unused_tokens or ["?"])[0]
+        return UsageError(f"`{extra}` is one argument too many", at=command, hint=hint)
     error.verbose = False
     return UsageError(str(error).strip().rstrip("."), at=command, hint=hint)
 

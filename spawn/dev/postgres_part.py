@@ -137,7 +137,7 @@ class PostgresPart:
         raise AssertionError("PostgreSQL has no port")
 
     def command(self) -> Command:
-        self._remove_stale_lock()
+        self._remove_stale_locks()
         settings = {
             "listen_addresses": "",
             "port": str(_PORT),
@@ -157,23 +157,23 @@ class PostgresPart:
             identity=self._identity,
         )
 
-    def _remove_stale_lock(self) -> None:
-        """Remove the lock file of a server that was killed.
+    def _remove_stale_locks(self) -> None:
+        """Remove the lock files of a server that was killed: of its data and of its socket.
 
-        PostgreSQL does so itself unless the pid in it has meanwhile been given to another process
-        of ours, which it takes for the server. The stack holds a lock of its own on the data
-        folder, so nobody else serves this folder; if the killed server's own processes live on,
-        PostgreSQL still finds out by its shared memory and refuses.
+        PostgreSQL does so itself unless the pid in them has meanwhile been given to another process
+        of ours, or is a zombie's that nobody collects, as in many containers: both it takes for the
+        server. The stack holds a lock of its own on the data folder, so nobody else serves it; if
+        the killed server's own processes live on, PostgreSQL still finds out by its shared memory.
         """
-        lock = self._data / "postmaster.pid"
-        try:
-            pid = int(lock.read_text().split("\n", 1)[0])
-        except FileNotFoundError:
-            return
-        except ValueError:
-            pid = 0
-        if not (pid and _serves(pid, self._data)):
-            lock.unlink(missing_ok=True)
+        for lock in (self._data / "postmaster.pid", self._sockets / f"{_SOCKET_NAME}.lock"):
+            try:
+                pid = int(lock.read_text().split("\n", 1)[0])
+            except FileNotFoundError:
+                continue
+            except ValueError:
+                pid = 0
+            if not (pid and _serves(pid, self._data)):
+                lock.unlink(missing_ok=True)
 
     async def answers(self) -> bool:
         return await postgres_serves(self._sockets / _SOCKET_NAME, _USER, _DATABASE)

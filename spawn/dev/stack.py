@@ -306,8 +306,9 @@ class EmbeddedStack:
             async with asyncio.TaskGroup() as tasks:
                 for part in self._parts.values():
                     tasks.create_task(self._start_part(part))
-        except* StackError as group:
-            # The first is the cause; the others were cut off by it or failed beside it.
+        except BaseExceptionGroup as group:
+            # The first is the cause; the others were cut off by it or failed beside it. No except*:
+            # releases of Python differ in whether what is raised there becomes a group again.
             raise _first(group) from None
 
     async def _start_part(self, part: Part) -> None:
@@ -416,7 +417,7 @@ async def _answers(part: Part) -> bool:
         return False
 
 
-def _first(group: BaseExceptionGroup[StackError]) -> StackError:
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     error = group.exceptions[0]
     return _first(error) if isinstance(error, BaseExceptionGroup) else error
 

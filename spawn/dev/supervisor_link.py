@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, cast, Self
 
 from spawn.dev.errors import StackError, SupervisorLost
 from spawn.dev.logs import with_last_lines
@@ -211,7 +211,7 @@ class SupervisorLink(asyncio.SubprocessProtocol):
         self._closing = True
         if self._transport is None:
             return
-        control = self._transport.get_pipe_transport(0)
+        control = cast("asyncio.WriteTransport", self._transport.get_pipe_transport(0))
         if control is not None:
             control.close()
         try:
@@ -234,8 +234,7 @@ class SupervisorLink(asyncio.SubprocessProtocol):
         request_id = next(self._request_ids)
         reply: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._replies[request_id] = reply
-        control = self._transport.get_pipe_transport(0)
-        assert isinstance(control, asyncio.WriteTransport)
+        control = cast("asyncio.WriteTransport", self._transport.get_pipe_transport(0))
         message: Mapping[str, object] = {"id": request_id, "op": operation, **fields}
         control.write(json.dumps(message).encode() + b"\n")
         try:
@@ -255,8 +254,8 @@ class SupervisorLink(asyncio.SubprocessProtocol):
     # --- callbacks of the loop ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.SubprocessTransport)
-        self._transport = transport
+        # A cast: uvloop's transports are of classes of its own.
+        self._transport = cast("asyncio.SubprocessTransport", transport)
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         *lines, self._received = (self._received + data).split(b"\n")

@@ -49,6 +49,8 @@ class NodeContext:
     settings: RuntimeSettings
     say: Callable[[str], None]
     """Tells people what happened, once."""
+    discarded: set[str] = field(default_factory=set)
+    """Topics whose stale snapshots were discarded; it is said once for each."""
     takeovers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
     """Partitions taken over at once: each reads its tail into memory in large pieces."""
     outstanding: set[Command] = field(default_factory=set)

@@ -113,7 +113,9 @@ async def _usable(
         return checkpoint
     if context.settings.discard_stale_snapshots:
         await context.store.discard(at)
-        context.say(f"discarded the snapshots of {at}: they belong to a log that is gone")
+        if at.topic not in context.discarded:
+            context.discarded.add(at.topic)
+            context.say(f"discarded the snapshots of {at.topic}: its log is gone")
         return None
     raise ForeignLog(
         f"the snapshots of {at} reach offset {checkpoint.offset}, the log ends at {end}: they "

@@ -86,7 +86,7 @@ def reference_maker(
     def describe(self: _Reference) -> str:
         return f"<reference to {type_name}/{self.id}>"
 
-    members = {**calls, "__getattr__": refuse, "__repr__": describe, "__slots__": ()}
+    members = {**calls, "__getattr__": refuse, "__repr__": describe}
     reference: Any = msgspec.defstruct(
         f"{type_name}Reference", (), bases=(_Reference,), namespace=members, frozen=True, gc=False
     )

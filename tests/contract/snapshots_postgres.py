@@ -6,9 +6,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import asyncpg
+import pytest
 
+from eventstore.errors import SnapshotsUnavailable
 from eventstore.postgres_snapshots import PostgresSnapshots
+from eventstore.snapshots import SnapshotStore
 from spawn.dev.stack import EmbeddedStack
+from tests.contract.snapshots_contract import Slices, checkpoint, new_place
 
 _databases = itertools.count()
 
@@ -55,3 +59,20 @@ class Stores:
     async def close(self) -> None:
         for store in self._opened:
             await store.close()
+
+
+async def call_each(store: SnapshotStore) -> None:
+    """Call everything that answers; each must say that the database is not to be had."""
+    at, name = new_place(), ("Counter", "a")
+    for call in (
+        store.ping(),
+        store.migrate(),
+        store.checkpoint(at),
+        store.load(at, [name]),
+        store.flush(at, checkpoint(1), 0, Slices()),
+        store.history_before(at, name, 1),
+        store.discard(at),
+    ):
+        with pytest.raises(SnapshotsUnavailable) as raised:
+            await call
+        assert raised.value.__cause__ is not None

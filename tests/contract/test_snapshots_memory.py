@@ -13,16 +13,14 @@ from tests.contract.snapshots_contract import (
     OpenStore,
     Slices,
     SnapshotsContract,
-    Step,
     actor,
     checkpoint,
-    interleavings,
     key,
     new_place,
     past,
     rows,
-    run_interleaving,
 )
+from tests.contract.snapshots_interleavings import Step, interleavings, run_interleaving
 
 NAME = ("Counter", "a")
 
@@ -51,6 +49,7 @@ async def test_while_down_every_call_says_so_and_nothing_is_lost() -> None:
     assert await store.flush(at, checkpoint(2), 0, rows(actor("a", 1)))
     store.go_down()
     for call in (
+        store.ping(),
         store.migrate(),
         store.checkpoint(at),
         store.load(at, [NAME]),

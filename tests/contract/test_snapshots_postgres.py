@@ -1,6 +1,7 @@
 """The snapshot store in PostgreSQL: the contract, and a database that is not as it should be."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import pytest_asyncio
 from hypothesis import given, settings
 
+from eventstore import postgres_snapshots
 from eventstore.errors import SnapshotError, SnapshotSchemaMismatch, SnapshotsUnavailable
 from eventstore.postgres_snapshots import PostgresSnapshots, _Session
 from eventstore.snapshots import FlushSlice, SnapshotStore
@@ -17,23 +19,18 @@ from tests.contract.snapshots_contract import (
     GatedSlices,
     Slices,
     SnapshotsContract,
-    Step,
     actor,
     checkpoint,
-    interleavings,
-    key,
     new_place,
-    past,
     rows,
-    run_interleaving,
 )
-from tests.contract.snapshots_postgres import Stores, new_database, postgres, sql
+from tests.contract.snapshots_interleavings import Step, interleavings, run_interleaving
+from tests.contract.snapshots_postgres import Stores, call_each, new_database, postgres, sql
 
 # One server and one event loop for all of them.
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 NAME = ("Counter", "a")
-_MIB = 1024 * 1024
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -80,26 +77,10 @@ async def test_overlapping_flushes_come_out_as_in_the_model(
     await run_interleaving(two_owners, steps)
 
 
-async def _call_each(store: SnapshotStore) -> None:
-    """Call everything that answers; each must say that the database is not to be had."""
-    at = new_place()
-    for call in (
-        store.migrate(),
-        store.checkpoint(at),
-        store.load(at, [NAME]),
-        store.flush(at, checkpoint(1), 0, Slices()),
-        store.history_before(at, NAME, 1),
-        store.discard(at),
-    ):
-        with pytest.raises(SnapshotsUnavailable) as raised:
-            await call
-        assert raised.value.__cause__ is not None
-
-
 async def test_nothing_connects_before_it_is_used(tmp_path: Path) -> None:
     """A node starts while the database is away; the message names where it looked."""
     store = PostgresSnapshots(f"postgresql://me:secret@/db?host={tmp_path}&port=5432", "demo")
-    await _call_each(store)
+    await call_each(store)
     with pytest.raises(SnapshotsUnavailable) as raised:
         await store.checkpoint(new_place())
     assert str(tmp_path) in str(raised.value)
@@ -154,6 +135,7 @@ async def test_missing_tables_are_told_with_the_mend(server: EmbeddedStack) -> N
     ):
         with pytest.raises(SnapshotSchemaMismatch, match="spawn init"):
             await call
+    await store.ping()
     await store.migrate()
     assert await store.checkpoint(new_place()) is None
     await store.close()
@@ -167,7 +149,7 @@ async def test_a_database_that_takes_no_writes_is_unavailable(server: EmbeddedSt
     await store.migrate()
     await sql(dsn, f"alter database {name} set default_transaction_read_only = on")
     await _terminate_sessions(server, name)
-    await _call_each(store)
+    await call_each(store)
     await sql(server.postgres_dsn, f"alter database {name} set default_transaction_read_only = off")
     assert await store.checkpoint(new_place()) is None
     await store.close()
@@ -236,23 +218,30 @@ async def test_a_lock_that_somebody_keeps_is_waited_for_within_bounds(stores: St
     assert await store.flush(at, checkpoint(2), 1, rows(actor("a", 1)))
 
 
+def _stop_before_the_merge(
+    monkeypatch: pytest.MonkeyPatch, stopped: asyncio.Event, go_on: asyncio.Event
+) -> None:
+    """Let the first flush that comes to its merge stop there, holding its lock."""
+    fetch = _Session.fetch
+
+    async def stopping_fetch(
+        session: _Session, statement: str, *arguments: object, within_s: float | None = None
+    ) -> list[object]:
+        if statement == postgres_snapshots._MERGE_ACTORS and not stopped.is_set():
+            stopped.set()
+            await go_on.wait()
+        return await fetch(session, statement, *arguments, within_s=within_s)
+
+    monkeypatch.setattr(_Session, "fetch", stopping_fetch)
+
+
 async def test_an_owner_that_stops_while_it_holds_the_lock_loses_it(
     stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A frozen process: the server ends its session, the next owner goes on, and it does not."""
     frozen, next_owner = stores.open(command_s=0.5), stores.open(command_s=2.0)
     at, stopped, thawed = new_place(), asyncio.Event(), asyncio.Event()
-    fetch = _Session.fetch
-
-    async def stop_before_the_merge(
-        session: _Session, statement: str, *arguments: object, within_s: float | None = None
-    ) -> list[object]:
-        if statement.lstrip().startswith("insert into spawn.actors") and not stopped.is_set():
-            stopped.set()
-            await thawed.wait()
-        return await fetch(session, statement, *arguments, within_s=within_s)
-
-    monkeypatch.setattr(_Session, "fetch", stop_before_the_merge)
+    _stop_before_the_merge(monkeypatch, stopped, thawed)
     flush = asyncio.create_task(frozen.flush(at, checkpoint(5), 0, rows(actor("a", 4))))
     await stopped.wait()
     assert await next_owner.flush(at, checkpoint(3), 0, rows(actor("a", 2)))
@@ -260,6 +249,25 @@ async def test_an_owner_that_stops_while_it_holds_the_lock_loses_it(
     with pytest.raises(SnapshotsUnavailable):
         await flush
     assert await next_owner.load(at, [NAME]) == (3, {NAME: actor("a", 2)}, {})
+
+
+async def test_a_second_flush_waits_for_the_first_ones_merge(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And is judged by what that one wrote, not by what was there when it came."""
+    first, second = stores.open(), stores.open()
+    at, merging, go_on = new_place(), asyncio.Event(), asyncio.Event()
+    assert await first.flush(at, checkpoint(1), 0, Slices())
+    _stop_before_the_merge(monkeypatch, merging, go_on)
+    earlier = asyncio.create_task(first.flush(at, checkpoint(5), 1, rows(actor("a", 4))))
+    await merging.wait()
+    later = asyncio.create_task(second.flush(at, checkpoint(3), 1, rows(actor("a", 2))))
+    await asyncio.wait([later], timeout=0.3)
+    assert not later.done()
+    go_on.set()
+    assert await earlier
+    assert not await later
+    assert await second.load(at, [NAME]) == (5, {NAME: actor("a", 4)}, {})
 
 
 async def test_a_busy_pool_is_waited_for_within_bounds(stores: Stores) -> None:
@@ -291,144 +299,31 @@ async def test_close_ends_what_is_under_way(stores: Stores) -> None:
     assert await stores.open().checkpoint(at) is None
 
 
-async def test_statements_look_rows_up_by_their_whole_key(stores: Stores) -> None:
-    """Without statistics the planner once searched every partition, or joined row by row.
+@pytest.mark.parametrize(
+    ("statement", "arguments"),
+    [
+        (postgres_snapshots._LOAD, ["demo", "topic", 0, ["Counter"], [b"a"]]),
+        (postgres_snapshots._HISTORY_BEFORE, ["demo", "topic", 0, "Counter", b"a", 1]),
+        (postgres_snapshots._DROP_KEYS, [1]),
+    ],
+)
+async def test_statements_look_rows_up_by_their_whole_key(
+    server: EmbeddedStack, statement: str, arguments: list[object]
+) -> None:
+    """Without statistics the planner once searched all partitions, or joined row by row.
 
-    With 20,000 rows in a partition, loads and dropped keys of 1,000 would take minutes so.
+    With 100,000 rows that took minutes, but a plan is seen at once.
     """
-    store, at = stores.open(command_s=5), new_place()
-    names = [f"actor{number}" for number in range(20_000)]
-    for number, start in enumerate(range(0, len(names), 1_000)):
-        ids = names[start : start + 1_000]
-        piece = FlushSlice([actor(id_, 1) for id_ in ids], keys=[key(id_, "k", 1) for id_ in ids])
-        assert await store.flush(at, checkpoint(number + 1), number, Slices(piece))
-    some = names[::20]
-    async with asyncio.timeout(4):
-        loaded = await store.load(at, [("Counter", id_) for id_ in some])
-    assert len(loaded.actors) == len(loaded.keys) == len(some)
-    drops = [(row.type, row.id, row.key) for keys in loaded.keys.values() for row in keys]
-    async with asyncio.timeout(4):
-        assert await store.flush(at, checkpoint(21), 20, Slices(FlushSlice([], dropped_keys=drops)))
-    assert not (await store.load(at, [("Counter", id_) for id_ in some])).keys
-
-
-async def test_a_killed_server_takes_half_a_flush_with_it(
-    server: EmbeddedStack, stores: Stores
-) -> None:
-    """SIGKILL between two slices: unavailable, nothing half there, and the same object goes on."""
-    store, at = stores.open(), new_place()
-    first = FlushSlice([actor("a", 1)], [past("a", 1, 1)], [key("a", "k", 1)])
-    assert await store.flush(at, checkpoint(2), 0, Slices(first))
-    slices = GatedSlices()
-    flush = asyncio.create_task(store.flush(at, checkpoint(4), 2, slices))
-    await slices.give(FlushSlice([actor("a", 3)], [past("a", 3, 3)], [key("a", "l", 3)]), flush)
-
-    await server.kill("postgres")
-    slices.end()
-    with pytest.raises(SnapshotsUnavailable):
-        await flush
-    await _call_each(store)
-
-    await server.restart("postgres")
-    loaded = await store.load(at, [NAME])
-    assert loaded == (2, {NAME: actor("a", 1)}, {NAME: [key("a", "k", 1)]})
-    assert await store.history_before(at, NAME, 9) == past("a", 1, 1)
-    assert await store.flush(at, checkpoint(4), 2, rows(actor("a", 3)))
-
-
-async def test_flushes_against_a_server_that_is_killed_are_whole_or_not_there(
-    server: EmbeddedStack, stores: Stores
-) -> None:
-    """SIGKILL at ten moments of a run of flushes; what was confirmed is there, nothing is half."""
-    store, at = stores.open(), new_place()
-    confirmed = 0
-    names = [("Counter", f"a{number}") for number in range(200)]
-    for round_ in range(10):
-        kill = asyncio.create_task(_kill_after(server, 0.003 * round_))
-        attempted = confirmed
-        try:
-            while True:
-                attempted += 1
-                everyone = [actor(id_, attempted) for _, id_ in names]
-                pieces = [FlushSlice(everyone[:100]), FlushSlice(everyone[100:])]
-                assert await store.flush(
-                    at, checkpoint(attempted + 1), confirmed and confirmed + 1, Slices(*pieces)
-                )
-                confirmed = attempted
-        except SnapshotsUnavailable:
-            pass
-        await kill
-        await server.restart("postgres")
-        loaded = await store.load(at, names)
-        stored = loaded.checkpoint - 1 if loaded.checkpoint else 0
-        assert stored in {confirmed, attempted}, "confirmed, or the one of unknown outcome"
-        assert {row.offset for row in loaded.actors.values()} == ({stored} if stored else set())
-        assert len(loaded.actors) == (len(names) if stored else 0)
-        confirmed = stored
-
-
-async def _kill_after(server: EmbeddedStack, seconds: float) -> None:
-    await asyncio.sleep(seconds)
-    await server.kill("postgres")
-
-
-async def test_a_server_that_stops_in_order_is_unavailable(
-    server: EmbeddedStack, stores: Stores
-) -> None:
-    """It says goodbye to its sessions; calls while it stops or starts are refused in one way."""
-    store, at = stores.open(), new_place()
-    assert await store.flush(at, checkpoint(2), 0, rows(actor("a", 1)))
-    stopped = asyncio.create_task(server.restart("postgres"))
-    refused = 0
-    while not stopped.done():
-        try:
-            assert await store.load(at, [NAME]) == (2, {NAME: actor("a", 1)}, {})
-        except SnapshotsUnavailable:
-            refused += 1
-        await asyncio.sleep(0.001)
-    await stopped
-    assert refused
-    assert await store.load(at, [NAME]) == (2, {NAME: actor("a", 1)}, {})
-
-
-async def test_a_frozen_server_is_given_up_within_the_time_limit(
-    server: EmbeddedStack, stores: Stores
-) -> None:
-    """SIGSTOP: sockets stay open and nobody answers; after SIGCONT all goes on."""
-    store, at = stores.open(command_s=1.0), new_place()
-    await asyncio.gather(*(store.load(at, []) for _ in range(3)))
-    await server.freeze("postgres")
-    try:
-        async with asyncio.timeout(4):
-            with pytest.raises(SnapshotsUnavailable):
-                await store.load(at, [NAME])
-            assert await _pending_tasks() == 1, "nothing of a lost connection stays behind"
-    finally:
-        await server.thaw("postgres")
-    assert await store.load(at, [NAME]) == (0, {}, {})
-
-
-async def _pending_tasks() -> int:
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    return len([task for task in asyncio.all_tasks() if "pytest" not in task.get_name()])
-
-
-async def test_a_server_that_freezes_in_mid_flush_is_given_up_too(
-    server: EmbeddedStack, stores: Stores
-) -> None:
-    """Also with more rows on their way than the socket takes, where asyncpg's own limit fails."""
-    store, at, slices = stores.open(command_s=1.0), new_place(), GatedSlices()
-    flush = asyncio.create_task(store.flush(at, checkpoint(2), 0, slices))
-    await slices.give(FlushSlice([actor("a", 1)]), flush)
-    await server.freeze("postgres")
-    try:
-        async with asyncio.timeout(4):
-            state = bytes(4 * _MIB)
-            await slices.give(FlushSlice([actor(f"b{n}", 1, state) for n in range(4)]), flush)
-            with pytest.raises(SnapshotsUnavailable):
-                await flush
-    finally:
-        await server.thaw("postgres")
-    assert await store.load(at, [NAME]) == (0, {}, {})
-    assert await store.flush(at, checkpoint(2), 0, rows(actor("a", 1)))
+    store = PostgresSnapshots(await new_database(server), "demo")
+    await store.migrate()
+    async with store._pool.session() as session:
+        lines = [row[0] for row in await session.fetch("explain " + statement, *arguments)]
+    await store.close()
+    plan = "\n".join(lines)
+    assert "Join Filter" not in plan, plan
+    assert "Filter:" not in plan, plan
+    for line, condition in itertools.pairwise(lines):
+        if " actor" in line and "Index" in line:
+            assert "Index Cond" in condition, plan
+            assert all(f"({name} =" in condition for name in ("partition_id", "id", "type")), plan
+    assert "Seq Scan on actor" not in plan, plan

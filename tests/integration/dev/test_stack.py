@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import stat
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -250,17 +251,24 @@ async def test_one_folder_serves_one_stack(tmp_path: Path, monkeypatch: pytest.M
         pass
 
 
-@pytest.mark.parametrize("owner", ["somebody else", "nobody", "unreadable"])
-async def test_a_stale_lock_of_the_database(tmp_path: Path, owner: str) -> None:
-    """The lock of a killed server does not count, also when its pid is another process's now."""
-    lock = tmp_path / "data" / "pg" / "postmaster.pid"
-    async with EmbeddedStack(tmp_path / "data", kafka=False, nats=False) as stack:
+@pytest.mark.parametrize("owner", ["somebody else", "a zombie", "unreadable"])
+async def test_stale_locks_of_the_database(tmp_path: Path, owner: str) -> None:
+    """The locks of a killed server do not count, also when their pid is another process's now."""
+    data = tmp_path / "data"
+    async with EmbeddedStack(data, kafka=False, nats=False) as stack:
         await stack.kill("postgres")
-        pid, _, rest = lock.read_text().partition("\n")
-        # Our own pid: alive, of the same user, and no database server.
-        stale = {"somebody else": f"{os.getpid()}\n{rest}", "nobody": f"{pid}\n{rest}"}
-        lock.write_text(stale.get(owner, ""))
-        await stack.restart("postgres")
+        with subprocess.Popen(["true"]) as zombie:
+            # Ended and not collected.
+            os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
+            # Our own pid: alive, of the same user, and no database server.
+            pid = {"somebody else": os.getpid(), "a zombie": zombie.pid}.get(owner, "nonsense")
+            for lock in (
+                data / "pg" / "postmaster.pid",
+                socket_folder(stack) / ".s.PGSQL.5432.lock",
+            ):
+                _, _, rest = lock.read_text().partition("\n")
+                lock.write_text(f"{pid}\n{rest}")
+            await stack.restart("postgres")
         async with database(stack) as connection:
             assert await connection.fetchval("select 1") == 1
 

@@ -1,0 +1,201 @@
+"""The command line itself: help, wrong words, exit codes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from spawn.cli import exit_codes
+from spawn.cli.main import COMMANDS, run_command
+from spawn.config import SETTINGS
+from spawn.errors import Fenced, LogUnreachable, Rejected, SpawnError, UnknownType
+
+pytestmark = pytest.mark.timeout(10)  # a help page imports rich
+
+
+def spawn(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """Run a command; return exit code, stdout and stderr."""
+    code = run_command(arguments)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+@pytest.fixture(autouse=True)
+def _no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    for name in ("SPAWN_URL", *(setting.variable for setting in SETTINGS.values())):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path_factory.mktemp("empty"))
+
+
+def test_the_help_page_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """On stdout, since it was asked for."""
+    code, out, err = spawn(capsys, "--help")
+    assert (code, err) == (0, "")
+    for name in COMMANDS:
+        assert f"\n  {name} " in out
+    assert "Exit codes: 0 done, 1 failed, 2 usage, 3 fenced, 4 not found, 5 unreachable." in out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_an_example(
+    capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """And an example that begins with the command itself."""
+    code, out, _ = spawn(capsys, name, "--help")
+    assert code == 0
+    assert out.startswith(f"Usage: spawn {name} ")
+    assert f"Example: spawn {name} " in out
+    assert "object at 0x" not in out
+
+
+@pytest.mark.parametrize("name", ["run", "init"])
+def test_every_setting_has_its_flag(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    """None can be forgotten."""
+    _, out, _ = spawn(capsys, name, "--help")
+    for setting in SETTINGS.values():
+        assert f" {setting.flag} " in out
+
+
+def test_spawn_dev_takes_no_addresses_of_servers(capsys: pytest.CaptureFixture[str]) -> None:
+    """It starts its own."""
+    code, _, err = spawn(capsys, "dev", "x.py", "--kafka-bootstrap-servers", "production:9092")
+    assert code == 2
+    assert "there is no option --kafka-bootstrap-servers" in err
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """Name and number."""
+    code, out, _ = spawn(capsys, "--version")
+    assert code == 0
+    assert out.startswith("spawn 0.")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "hint"),
+    [
+        (["invok", "a/b"], "there is no command `invok`", "did you mean `invoke`?"),
+        (["nothing"], "there is no command `nothing`", "`spawn --help`"),
+        (["state", "a/b", "--ul", "x"], "there is no option --ul", "did you mean `--url`?"),
+        (["state", "--jsno", "a/b"], "there is no option --jsno", "did you mean `--json`?"),
+        (["state"], "TYPE/ID is missing", "`spawn state --help`"),
+        (["invoke", "a/b"], "ACTION is missing", "`spawn invoke --help`"),
+        (["state", "a/b", "c"], "`c` is one argument too many", "`spawn state --help`"),
+        (["state", "a/b", "--url"], "--url needs a value", "`spawn state --help`"),
+        (["state", "Counter"], "an actor is named TYPE/ID, got `Counter`", "spawn state Counter/a"),
+        (["state", "/a"], "an actor is named TYPE/ID", ""),
+        (["state", "a/"], "an actor is named TYPE/ID", ""),
+        (["state", "a/b", "--url", "localhost:9001"], "a node's address is http://host:port", ""),
+        (["state", "a/b", "--url", "http://h:x"], "a node's address is http://host:port", ""),
+        (["state", "a/b", "--timeout", "soon"], "--timeout must be a duration", "5s"),
+        (["state", "a/b", "--timeout", "0"], "--timeout must be at least 1ms", ""),
+        (["run", "x.py", "--http-prt", "1"], "there is no option --http-prt", "`--http-port`"),
+    ],
+)
+def test_a_wrong_command_line_ends_with_2_and_says_what_is_right(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str, hint: str
+) -> None:
+    """On stderr, in the form of every error."""
+    code, out, err = spawn(capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {message}")
+    assert "[usage]" in err
+    assert hint in err
+
+
+@pytest.mark.parametrize("argument", ["hello", "{", "5 6", "[" * 100_000])
+def test_an_argument_that_is_no_json_ends_with_2(
+    capsys: pytest.CaptureFixture[str], argument: str
+) -> None:
+    """It is mostly the shell that ate the quotes, so nothing is sent."""
+    code, _, err = spawn(capsys, "invoke", "Counter/a", "add", argument)
+    assert code == 2
+    assert err.startswith("error: the argument is not JSON")
+    assert "[invalid-json]" in err
+
+
+def test_wrong_settings_end_with_2_and_all_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """Before anything is loaded or opened."""
+    code, _, err = spawn(capsys, "run", "missing.py", "--http-port", "abc")
+    assert code == 2
+    assert err.startswith("error: 3 settings are wrong [invalid-settings]\n")
+    assert "http.port must be a whole number, got 'abc', at --http-port (flag)" in err
+    assert "kafka.bootstrap_servers is not set" in err
+    assert "postgres.dsn is not set" in err
+
+
+def test_no_node_ends_with_5(capsys: pytest.CaptureFixture[str]) -> None:
+    """With the address, where it came from, and how to get one."""
+    code, out, err = spawn(capsys, "state", "Counter/a", "--url", "http://127.0.0.1:1")
+    assert (code, out) == (5, "")
+    assert err == (
+        "error: no node answers at http://127.0.0.1:1 (connection refused) [node-unreachable]\n"
+        "  at:   --url (flag)\n"
+        "  hint: `spawn dev TARGET` starts one here; --url or SPAWN_URL names another\n"
+    )
+
+
+def test_the_url_may_stand_in_the_environment(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the error says so."""
+    monkeypatch.setenv("SPAWN_URL", "http://127.0.0.1:1/")
+    code, _, err = spawn(capsys, "invoke", "Counter/a", "add", "5")
+    assert code == 5
+    assert "at:   SPAWN_URL (environment)" in err
+
+
+def test_events_without_a_log_say_how_to_name_one(capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither settings nor a running spawn dev."""
+    code, _, err = spawn(capsys, "events", "Counter/a")
+    assert code == 2
+    assert "error: kafka.bootstrap_servers is not set [invalid-settings]" in err
+
+
+def test_an_exception_of_ours_shows_no_traceback_unless_debugging(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mistake of ours is told as one; --debug shows where."""
+
+    def broken(text: str) -> None:
+        raise KeyError("oops")
+
+    monkeypatch.setattr("spawn.cli.state.parse_subject", broken)
+    code, _, err = spawn(capsys, "state", "Counter/a")
+    assert code == 1
+    assert "this is a mistake of spawn's" in err
+    assert "[internal]" in err
+    assert "Traceback" not in err
+    with pytest.raises(KeyError):
+        run_command(["state", "Counter/a", "--debug"])
+
+
+def test_debug_shows_the_traceback_of_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """Above the error itself."""
+    code, _, err = spawn(capsys, "state", "--debug", "Counter/a", "--url", "http://127.0.0.1:1")
+    assert code == 5
+    assert err.startswith("Traceback")
+    assert "error: no node answers" in err
+
+
+def test_exit_codes_follow_the_errors() -> None:
+    """And user code's own codes can't imitate ours."""
+    assert exit_codes.of(Fenced("x")) == 3
+    assert exit_codes.of(UnknownType("x")) == 4
+    assert exit_codes.of(LogUnreachable("x")) == 5
+    assert exit_codes.of(SpawnError("x")) == 1
+    assert exit_codes.of(Rejected("fenced", "x")) == 1
+
+
+def test_the_help_page_loads_no_client_of_a_server() -> None:
+    """It must be there at once."""
+    program = (
+        "import sys; from spawn.cli.main import run_command; run_command(['--help']); "
+        "print([name for name in ('aiohttp', 'aiokafka', 'asyncpg', 'nats', 'asyncio', "
+        "'prometheus_client') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=10
+    )
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -1,0 +1,26 @@
+"""The page of all settings, made from their docstrings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from spawn.cli.settings_reference import explanations, first_sentence, settings_page
+from spawn.config import SETTINGS
+
+PAGE = Path(__file__).parents[3] / "docs" / "reference" / "settings.md"
+
+
+def test_the_page_is_current() -> None:
+    """To write it again: `python -m spawn.cli.settings_reference > docs/reference/settings.md`."""
+    assert PAGE.read_text(encoding="utf-8") == settings_page()
+
+
+def test_every_setting_is_explained() -> None:
+    """A docstring below each field."""
+    texts = explanations()
+    assert [key for key in SETTINGS if len(texts[key]) < 20] == []
+
+
+def test_the_first_sentence_goes_to_the_help_page() -> None:
+    """Up to a full stop that ends a sentence."""
+    assert first_sentence("Port, e.g.2 or\n  3. More.") == "Port, e.g.2 or 3"
