@@ -521,7 +521,9 @@ class _Requests:
     async def until_answered(
         self, what: str, ask: Callable[[AIOKafkaClient], Awaitable[_T | None]]
     ) -> _T:
-        """Ask until there is an answer; None, or an error that may pass, is not yet one.
+        """Ask until there is an answer; None is not yet one, nor is an error that may pass.
+
+        After an error another connection is used, which learns anew who leads what.
 
         Raises: LogUnavailable, LogRefused.
         """
@@ -668,8 +670,8 @@ class KafkaAdmin:
         self._settings = settings
 
     async def brokers(self) -> int:
-        async def ask(client: AIOKafkaClient) -> int | None:
-            return len(client.cluster.brokers()) or None
+        async def ask(client: AIOKafkaClient) -> int:
+            return _known_brokers(client)
 
         return await self._until_answered("the brokers", ask)
 
@@ -692,13 +694,11 @@ class KafkaAdmin:
     async def create(self, topics: Mapping[str, TopicSettings]) -> None:
         async def ask(client: AIOKafkaClient) -> bool | None:
             """Create those that are not there yet; done when each partition has a leader."""
-            brokers, controller = len(client.cluster.brokers()), client.cluster.controller
-            if controller is None:
-                return None
+            brokers = _known_brokers(client)
             wanted = [_new_topic(name, each, brokers) for name, each in topics.items()]
             timeout_ms = int(self._settings.admin_timeout_s * 400)
             request = CreateTopicsRequest(wanted, timeout_ms, validate_only=False)
-            answer = await client.send(controller.nodeId, request)
+            answer = await client.send(client.cluster.controller.nodeId, request)
             for name, code, *message in answer.topic_errors:
                 error = kafka.for_code(code)
                 reason = " ".join(filter(None, message)) or error.__name__
@@ -724,6 +724,17 @@ class KafkaAdmin:
         finally:
             requests.close()
             await background.wait(self._settings.close_timeout_s)
+
+
+def _known_brokers(client: AIOKafkaClient) -> int:
+    """Return how many brokers the client was told of when it connected.
+
+    Raises: BrokerNotAvailableError - none: a cluster that is just starting says so.
+    """
+    brokers = client.cluster.brokers()
+    if not brokers or client.cluster.controller is None:
+        raise kafka.BrokerNotAvailableError("the cluster tells no broker or no controller yet")
+    return len(brokers)
 
 
 _Partitions = Sequence[Mapping[str, Any]]

@@ -509,8 +509,7 @@ class _Pool:
         """Lend a connection; it is thrown away if the caller leaves by an exception."""
         await self._take_slot()
         try:
-            if self._closed:
-                raise SnapshotsUnavailable(f"{self.where}: closed by this process")
+            self._require_open()
             session = self._pop_idle() or await self._connect()
             self._busy.add(session)
             try:
@@ -537,6 +536,10 @@ class _Pool:
         self._drop_idle()
         for session in self._busy:
             session.terminate()
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise SnapshotsUnavailable(f"{self.where}: closed by this process")
 
     async def _take_slot(self) -> None:
         try:

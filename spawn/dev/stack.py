@@ -20,12 +20,12 @@ import logging
 import os
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from spawn.dev import binaries
+from spawn.dev.endpoints import ChildDied, Endpoints
 from spawn.dev.errors import PartFailed, StackError, SupervisorLost
 from spawn.dev.folders import lock_folder, make_data_folder
 from spawn.dev.kafka_part import KafkaPart
@@ -57,36 +57,6 @@ _SAME_PORT_WAIT_S = 5.0
 """How long a restart waits for its old port while somebody else has it."""
 
 _KILL_WAIT_S = 5.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoints:
-    """What runs where. A part that was not asked for has None."""
-
-    kafka_bootstrap: str | None
-    """`host:port` of the broker."""
-    postgres_dsn: str | None
-    """libpq URI; its host is the folder with the socket."""
-    nats_url: str | None
-    pids: Mapping[str, int]
-    """Process ids of the running parts by name, and of `supervisor`."""
-    logs: Mapping[str, Path]
-    """Log files of the parts by name."""
-    data_folder: Path
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChildDied:
-    """A server that ended without being asked to, or the supervisor, with which all servers end."""
-
-    name: str
-    """Name of the part, or `supervisor`."""
-    pid: int
-    reason: str
-    """How it ended, to follow its name in a sentence: `was ended by SIGKILL`."""
-    log: Path
-    last_lines: tuple[str, ...]
-    """The last lines of its log."""
 
 
 class EmbeddedStack:

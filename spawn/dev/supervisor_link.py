@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast, Self
+from typing import Any, Self, cast
 
 from spawn.dev.errors import StackError, SupervisorLost
 from spawn.dev.logs import with_last_lines

@@ -80,7 +80,10 @@ def _path_text(root: str, steps: list[tuple[str, str]]) -> str:
 
 def _value_at(payload: bytes, steps: list[tuple[str, str]]) -> str:
     """Return the value that was wrong; empty when the path does not lead to one value."""
-    value: Any = msgspec.json.decode(payload)
+    try:
+        value: Any = msgspec.json.decode(payload)
+    except msgspec.ValidationError:  # A number beyond what Python takes.
+        return ""
     for field, index in steps:
         if field and isinstance(value, dict) and field in value:
             value = value[field]

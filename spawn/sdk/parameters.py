@@ -138,7 +138,7 @@ class Parameters:
         assert self._decode_object is not None, "there are several parameters"
         if payload in _NOTHING and all(each.default is not None for each in self._parameters):
             payload = b"{}"
-        return msgspec.structs.astuple(self._decode_object(payload))
+        return msgspec.structs.astuple(self._decode_object(payload or b"null"))
 
     def _decode_sole(self, payload: bytes) -> Any:
         (_, carrier, default) = self._parameters[0]
@@ -159,8 +159,10 @@ class Parameters:
             msgspec.json.decode(payload)
         except RecursionError as error:
             raise InvalidJson(f"{self.action}: the body is nested too deeply") from error
+        except msgspec.ValidationError:
+            return  # A number beyond what Python takes: JSON, but no value.
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            reason = str(error).removeprefix("JSON is malformed: ")
+            reason = str(error).removeprefix("JSON is malformed: ").replace("Input", "input")
             raise InvalidJson(
                 f"{self.action}: the body is not JSON: {reason}", hint=self._hint()
             ) from error

@@ -157,8 +157,12 @@ def _call_class(line: Line, type_name: str, plan: ActionPlan) -> type:
     def describe(self: _Call) -> str:
         return f"<action {action} of {type_name}/{self.ref.id}>"
 
-    call.__doc__ = plan.function.__doc__
-    members = {"__call__": call, "options": options, "__repr__": describe}
+    members = {
+        "__call__": call,
+        "__doc__": plan.function.__doc__,
+        "__repr__": describe,
+        "options": options,
+    }
     made: type = msgspec.defstruct(
         f"{type_name}_{action}", (), bases=(_Call,), namespace=members, gc=False
     )

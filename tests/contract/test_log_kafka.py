@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -151,7 +152,7 @@ class TestFrozenBroker:
     ) -> None:
         """What was lost may be there or not; what was acknowledged is where it was told."""
         await log.append(at, batch("before"), TIME_MS)
-        apache_kafka.freeze()
+        await _freeze(apache_kafka)
         lost = batch("lost", "lost")
         await _assert_given_up(log, at, lost)
         apache_kafka.thaw()
@@ -169,7 +170,7 @@ class TestFrozenBroker:
         places = [TopicPartition(at.topic, number) for number in range(4)]
         for place in places:
             await log.append(place, batch("before"), TIME_MS)
-        apache_kafka.freeze()
+        await _freeze(apache_kafka)
         async with asyncio.TaskGroup() as tasks:
             for place in places:
                 tasks.create_task(_assert_given_up(log, place, batch("lost")))
@@ -184,7 +185,7 @@ class TestFrozenBroker:
     ) -> None:
         """Larger than what the sockets hold, so its bytes are still with us."""
         await log.append(at, batch("before"), TIME_MS)
-        apache_kafka.freeze()
+        await _freeze(apache_kafka)
         await _assert_given_up(log, at, [LogRecord(b"actor", bytes(6 * MIB))])
         apache_kafka.thaw()
         base, claim = await _append_in_the_end(log, at, batch("claim"))
@@ -195,7 +196,7 @@ class TestFrozenBroker:
     ) -> None:
         """The producer goes on with it; the next append is acknowledged where it stands."""
         await log.append(at, batch("before"), TIME_MS)
-        apache_kafka.freeze()
+        await _freeze(apache_kafka)
         task = asyncio.ensure_future(log.append(at, batch("cancelled"), TIME_MS))
         await asyncio.sleep(0.2)
         task.cancel()
@@ -212,7 +213,7 @@ class TestFrozenBroker:
         written = batch("a", "b")
         await log.append(at, written, TIME_MS)
         assert await read(log, at, 0, 2) == expected(0, written)
-        apache_kafka.freeze()
+        await _freeze(apache_kafka)
         calls = (read(log, at, 0, 2), log.bounds(at))
         for error in await asyncio.gather(*calls, return_exceptions=True):
             assert isinstance(error, LogUnavailable)
@@ -230,7 +231,7 @@ class TestFrozenBroker:
         """Not longer than it says, with an append still on its way."""
         another_log, log = log, KafkaLog(settings)
         await log.append(at, batch("before"), TIME_MS)
-        apache_kafka.freeze()
+        await _freeze(apache_kafka)
         append = asyncio.ensure_future(
             log.append(at, [LogRecord(b"actor", bytes(6 * MIB))], TIME_MS)
         )
@@ -287,7 +288,7 @@ async def test_appends_under_load_survive_a_broker_that_freezes_now_and_then(
             tasks.create_task(write(place))
         for frozen_s in (0.5, 2.5, 0.1):
             await asyncio.sleep(0.3)
-            apache_kafka.freeze()
+            await _freeze(apache_kafka)
             await asyncio.sleep(frozen_s)
             apache_kafka.thaw()
         acknowledged = len(told)
@@ -299,6 +300,24 @@ async def test_appends_under_load_survive_a_broker_that_freezes_now_and_then(
         stored = {offset: value for offset, _, value in await _read_all(log, place)}
         mine = {offset: value for (where, offset), value in told.items() if where == place}
         assert mine == {offset: stored[offset] for offset in mine}
+
+
+async def _freeze(kafka: ApacheKafka) -> None:
+    """Freeze it and wait until it is: the signal reaches a busy thread a moment later."""
+    kafka.freeze()
+    assert kafka._process is not None
+    states = list(Path(f"/proc/{kafka._process.pid}/task").glob("*/stat"))  # none but on Linux
+    async with asyncio.timeout(_LOST_WITHIN_S):
+        while not all(_is_stopped(state) for state in states):
+            await asyncio.sleep(0.005)
+
+
+def _is_stopped(state: Path) -> bool:
+    """Whether the third word of a thread's stat says so; the second, its name, may have blanks."""
+    try:
+        return state.read_text().rpartition(")")[2].split()[0] == "T"
+    except FileNotFoundError:  # it has ended
+        return True
 
 
 async def _assert_given_up(log: KafkaLog, at: TopicPartition, records: list[LogRecord]) -> None:

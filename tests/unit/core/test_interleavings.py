@@ -131,11 +131,11 @@ def check(world: World) -> None:
     assert set(world.acknowledged) <= set(effects), "an acknowledged command is not there"
     for owner in world.owners:
         machine = owner.machine
-        if machine.phase is Phase.ACTIVE and machine.fold.position == world.log.end:
-            if machine.owned:
-                for name, state in states.items():
-                    owner.load_one(machine.residents.actor("List", name))
-                assert dict(owner.states()) == states, "the owner's memory differs from the log"
+        up_to_date = machine.phase is Phase.ACTIVE and machine.fold.position == world.log.end
+        if up_to_date and machine.owned:
+            for name in states:
+                owner.load_one(machine.residents.actor("List", name))
+            assert dict(owner.states()) == states, "the owner's memory differs from the log"
 
 
 def checkpoint_and_tail(world: World) -> dict[bytes, tuple[int, ...]]:

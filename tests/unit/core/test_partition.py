@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 
 import pytest
-from tests.unit.core.harness import FakeLog, FakeStore, Owner, command
+
 from eventstore.records import NO_PREVIOUS, Commit, decode_prefix
 from spawn.core.fold import LossDetected
 from spawn.core.keys import digest_key
 from spawn.core.partition import LEASE_S, Phase
 from spawn.errors import MailboxFull
+from tests.unit.core.harness import FakeLog, FakeStore, Owner, command
 
 
 @pytest.fixture

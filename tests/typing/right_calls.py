@@ -1,0 +1,109 @@
+"""What type-checks, and to which types; checked by `test_types.py`, never run."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, replace
+from typing import Any, assert_never, assert_type
+
+from spawn import Actor, Rejected, System, action, actor
+
+
+@dataclass(frozen=True)
+class Total:
+    """A state."""
+
+    total: int = 0
+
+
+@dataclass(frozen=True)
+class Added:
+    """An event."""
+
+    n: int
+
+
+@dataclass(frozen=True)
+class Reset:
+    """Another event."""
+
+
+@actor(idle_timeout_s=300)
+class Counter(Actor[Total, Added | Reset]):
+    """Event-sourced, as in the documentation."""
+
+    @action
+    def add(self, n: int, *, by: str = "") -> int:
+        """Be plain."""
+        if n < 0:
+            raise Rejected("negative", f"cannot add {n} by {by}")
+        self.emit(Added(n))
+        assert_type(self.state, Total)
+        return self.state.total
+
+    @action
+    async def reset(self) -> None:
+        """Be async."""
+        self.emit(Reset())
+
+    @action.read
+    def total(self) -> int:
+        """Be read-only."""
+        return self.state.total
+
+    @action.read
+    async def label(self, prefix: str = "") -> str:
+        """Be read-only and async."""
+        return f"{prefix}{self.id} {self.revision} {self.time} {self.caller} {self.metadata}"
+
+    @staticmethod
+    def evolve(state: Total, event: Added | Reset) -> Total:
+        """Cover every event."""
+        match event:
+            case Added(n):
+                return replace(state, total=state.total + n)
+            case Reset():
+                return Total()
+            case _:
+                assert_never(event)
+
+
+@actor
+class Note(Actor[Total]):
+    """State style, with every hook."""
+
+    @classmethod
+    def initial(cls, id: str) -> Total:  # noqa: A002 - as users write it
+        """Begin by the id."""
+        return Total(len(id))
+
+    def on_create(self) -> None:
+        """Begin."""
+        self.state = Total(1)
+
+    async def on_activate(self) -> None:
+        """Be async; plain is fine too."""
+
+    @action
+    def write(self, total: int) -> None:
+        """Set a new state."""
+        self.state = Total(total)
+
+
+system = System("shop", actors=[Counter, Note])
+
+
+async def call() -> None:
+    """Call actions of all kinds."""
+    counter = system.actor(Counter, "a")
+    assert_type(counter, Counter)
+    assert_type(await counter.add(5), int)
+    assert_type(await counter.add(n=5, by="x"), int)
+    assert_type(await counter.reset(), None)
+    assert_type(await counter.total(), int)
+    assert_type(await counter.label("x"), str)
+    assert_type(await system.actor(Counter, "a").add.options(timeout_s=2)(5, by="x"), int)
+    assert_type(await asyncio.gather(counter.add(1), counter.label()), tuple[int, str])
+    assert_type(counter.add(5), Coroutine[Any, Any, int])
+    assert_type(await system.actor(Note).write(5), None)
+    reply: Callable[[], Coroutine[Any, Any, int]] = counter.total
+    assert_type(await reply(), int)
