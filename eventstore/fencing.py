@@ -24,7 +24,7 @@ from eventstore.records import (
 )
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
 __all__ = ["Fence", "Verdict", "skipped_by"]
 

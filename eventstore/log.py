@@ -59,9 +59,7 @@ class TopicState:
 class EventLog(Protocol):
     """Appends to and reads from partitions. One object serves a whole process."""
 
-    async def append(
-        self, at: TopicPartition, batch: Sequence[LogRecord], time_ms: int
-    ) -> int:
+    async def append(self, at: TopicPartition, batch: Sequence[LogRecord], time_ms: int) -> int:
         """Append one batch; return the offset that the log gave to its first record.
 
         The batch (at least one record, encoded below the topic's max.message.bytes) is stored

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from eventstore.errors import SnapshotsUnavailable
 from eventstore.log import TopicPartition
-from eventstore.snapshots import (
+from eventstore.rows import (
     ActorName,
     ActorRow,
     Checkpoint,
@@ -21,9 +21,9 @@ from eventstore.snapshots import (
     HistoryRow,
     KeyRow,
     Loaded,
-    SnapshotStore,
     flush_applies,
 )
+from eventstore.snapshots import SnapshotStore
 
 __all__ = ["MemoryCopy", "MemorySnapshots"]
 

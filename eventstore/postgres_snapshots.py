@@ -31,7 +31,7 @@ from asyncpg.connect_utils import SessionAttribute
 from eventstore.errors import SnapshotError, SnapshotSchemaMismatch, SnapshotsUnavailable
 from eventstore.log import TopicPartition
 from eventstore.migrations import Migration, migrations, next_migration
-from eventstore.snapshots import (
+from eventstore.rows import (
     ActorName,
     ActorRow,
     Checkpoint,
@@ -39,9 +39,9 @@ from eventstore.snapshots import (
     HistoryRow,
     KeyRow,
     Loaded,
-    SnapshotStore,
     flush_applies,
 )
+from eventstore.snapshots import SnapshotStore
 
 __all__ = ["PostgresSnapshots"]
 

@@ -346,9 +346,7 @@ def _encode_sections(commit: Commit) -> bytes:
 
 def _decode_sections(
     value: bytes, at: int, cause: int, flags: int
-) -> tuple[
-    RequestNumber | None, LinkNumber | None, TimerFiring | None, UserKey | None, int, int
-]:
+) -> tuple[RequestNumber | None, LinkNumber | None, TimerFiring | None, UserKey | None, int, int]:
     request = link = timer = key = None
     repeats = 0
     if flags & Flag.REQUEST:

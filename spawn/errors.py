@@ -8,7 +8,8 @@
     |  |- Rejected               user code refused it; the code is the user's
     |- Unavailable               try again: this call was not executed
     |  |- NotStarted             its deadline passed, or its wait ended, before it was started
-    |  |- MailboxFull, TooManyKeys, TooManyWaiting, Draining, Fenced, LogUnreachable, StoreUnreachable
+    |  |- MailboxFull, TooManyKeys, TooManyWaiting, Draining, Fenced
+    |  |- LogUnreachable, StoreUnreachable
     |- OutcomeUnknown            it may have been executed, now or later
     |- ActionFailed              user code raised; the actor's state is as it was
     |- ReplyGone                 it was executed, its reply is no longer stored

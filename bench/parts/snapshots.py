@@ -22,7 +22,7 @@ import asyncpg
 
 from eventstore.log import TopicPartition
 from eventstore.postgres_snapshots import PostgresSnapshots
-from eventstore.snapshots import ActorRow, Checkpoint, FlushSlice
+from eventstore.rows import ActorRow, Checkpoint, FlushSlice
 from spawn.dev.stack import EmbeddedStack
 
 _AT = TopicPartition("spawn.bench.Counter", 0)

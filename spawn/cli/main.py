@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from cyclopts import App, CycloptsError
 
-from spawn.cli import console, exit_codes
+from spawn.cli import exit_codes
 from spawn.cli.help_page import HelpFormatter
 from spawn.cli.usage import usage_error
 from spawn.errors import SpawnError
@@ -148,6 +148,8 @@ def _without_debug(arguments: Sequence[str]) -> tuple[list[str], bool]:
 
 
 def _fail(error: SpawnError, *, debug: bool) -> int:
+    from spawn.cli import console
+
     if debug:
         import traceback
 

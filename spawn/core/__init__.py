@@ -1,5 +1,5 @@
 """The pure core: the partition as a state machine, its fold, and the vocabulary around it.
 
 Forbidden here: asyncio, clocks, randomness, the environment, files, sockets and client libraries.
-Of `eventstore` the core sees only `records`, `fencing`, `snapshots`' row types and `errors`.
+Of `eventstore` the core sees only `records`, `codec`, `fencing`, `rows` and `errors`.
 """

@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from eventstore.fencing import Fence
-from eventstore.snapshots import Checkpoint
+from eventstore.rows import Checkpoint
 from spawn.core.fold import Fold
 from spawn.core.sessions import Session, Sessions
 

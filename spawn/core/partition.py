@@ -39,7 +39,7 @@ from eventstore.records import (
     encode_commit,
     encode_release,
 )
-from eventstore.snapshots import Checkpoint
+from eventstore.rows import Checkpoint
 from spawn.core.actors import UNLOADED, Actor, Dirt, Entry, Work
 from spawn.core.behavior import Behavior
 from spawn.core.checkpoint import restore_fold

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from eventstore.records import NO_PREVIOUS, Commit, StoredRecord
-from eventstore.snapshots import Checkpoint
+from eventstore.rows import Checkpoint
 from spawn.core.actors import UNLOADED, Actor, Dirt, Table, Work
 from spawn.core.behavior import Behavior
 from spawn.core.checkpoint import capture_fold

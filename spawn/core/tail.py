@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from eventstore.codec import read_effect
 from eventstore.errors import UnreadableBody
 from eventstore.records import NO_PREVIOUS, Commit, Flag, Outcome, UserKey, decode_prefix
-from eventstore.snapshots import ActorRow
+from eventstore.rows import ActorRow
 from spawn.core.behavior import Behavior
 from spawn.core.decision import EncodedState, EventData
 from spawn.core.keys import Keys

@@ -183,5 +183,3 @@ async def _warn_of_memory(stack: EmbeddedStack, say: Callable[[str], None]) -> N
                 "memory and only grows: start again, or use `spawn run` with Apache Kafka"
             )
             return
-
-

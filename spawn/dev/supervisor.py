@@ -6,8 +6,10 @@ It runs commands as children and ends them when its control pipe (stdin) closes 
 gone: the parent may close the pipe, crash or be killed with SIGKILL. Each child gets its stop
 signal, and SIGKILL 2 s later, with everything that descends from it. It needs the standard library
 only and keeps to few modules of it (no dataclasses, no asyncio), since it stands first in every
-start. It is one file for the same reason: the stack runs it by its path, without importing the
-package around it.
+start.
+
+Over 400 lines: the stack runs it by its path, without the package around it, so it has to be one
+file; a fifth of it is this text, its protocol.
 
 Control (stdin) and reports (stdout) are JSON, one object a line. Each request bears an `id`; its
 reply `{"re": id, "ok": true, ...}` or `{"re": id, "ok": false, "error": "..."}` comes once, in any

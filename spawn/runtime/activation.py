@@ -14,7 +14,8 @@ from eventstore.errors import CorruptRecord, LogRefused, UnreadableBody
 from eventstore.history import walk_back
 from eventstore.log import EventLog, TopicPartition
 from eventstore.records import NO_PREVIOUS, Commit, Outcome, StoredRecord
-from eventstore.snapshots import ActorName, ActorRow, KeyRow, Loaded, SnapshotStore
+from eventstore.rows import ActorName, ActorRow, KeyRow, Loaded
+from eventstore.snapshots import SnapshotStore
 from spawn.core.actors import UNLOADED, Actor
 from spawn.core.behavior import Behavior
 from spawn.core.checkpoint import restore_fold

@@ -14,7 +14,8 @@ from typing import Final
 
 from eventstore.errors import SnapshotsUnavailable
 from eventstore.log import TopicPartition
-from eventstore.snapshots import ActorRow, FlushSlice, HistoryRow, KeyRow, SnapshotStore
+from eventstore.rows import ActorRow, FlushSlice, HistoryRow, KeyRow
+from eventstore.snapshots import SnapshotStore
 from spawn.core.actors import UNLOADED, Actor
 from spawn.core.partition import Partition
 from spawn.core.residents import Capture, Captured

@@ -11,7 +11,7 @@ from eventstore.codec import ClaimBody, decode_claim_body, encode_claim_body
 from eventstore.errors import LogUnavailable, SnapshotsUnavailable, UnreadableBody, UnreadablePrefix
 from eventstore.log import LogRecord, TopicPartition
 from eventstore.records import Claim, StoredRecord, decode_prefix, encode_claim
-from eventstore.snapshots import Checkpoint
+from eventstore.rows import Checkpoint
 from spawn.core.behavior import Behavior
 from spawn.core.checkpoint import CheckpointUnreadable
 from spawn.core.fold import LossDetected

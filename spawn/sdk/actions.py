@@ -30,11 +30,12 @@ R_co = TypeVar("R_co", covariant=True)
 class Call(Protocol[P, R_co]):
     """An action of one actor, ready to be called: `await system.actor(Counter, "a").add(5)`."""
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[None, None, R_co]:
         """Send the command at once; the reply comes when its commit is in the log.
 
         Cancelling gives up the wait, never the command. Raises: BodyMismatch and TypeError at
-        once; any `SpawnError` when awaited.
+        once; any `SpawnError` when awaited. It is a future at run time, called a coroutine so that
+        type checkers find a forgotten `await`: several at once go into `asyncio.gather`.
         """
         ...
 

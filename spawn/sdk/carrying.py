@@ -11,7 +11,7 @@ import dataclasses
 import enum
 import typing
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -48,11 +48,14 @@ class Carrier:
 
     __slots__ = ("_decode", "_timed", "annotation", "passed")
 
+    _timed: Mapping[type, Sequence[str]] | None
+    """If there are datetimes in it: the fields of classes that hold them; else None."""
+
     def __init__(self, annotation: Any, where: str) -> None:
         """Raises: InvalidTarget - JSON can't carry the annotation; `where` names it in the text."""
         self.annotation = annotation
         kinds = list(_kinds(annotation, where))
-        self._timed = any(isinstance(kind, msgspec_inspect.DateTimeType) for kind in kinds)
+        self._timed = _timed_fields(kinds) if any(map(_is_time, kinds)) else None
         self._decode = msgspec.json.Decoder(annotation).decode
         self.passed: frozenset[type] = frozenset(
             branch
@@ -64,7 +67,7 @@ class Carrier:
     def decode(self, payload: bytes) -> Any:
         """Return what a JSON text stands for. Raises: msgspec.ValidationError, DecodeError."""
         value = self._decode(payload)
-        return _to_utc(value) if self._timed else value
+        return value if self._timed is None else _to_utc(value, self._timed)
 
     def carry(self, value: Any, name: str) -> tuple[Any, bytes]:
         """Return a value as the other side gets it, and as JSON. Raises: Unfit."""
@@ -128,25 +131,53 @@ def _unnamed(annotation: Any) -> Any:
     return annotation
 
 
-def _to_utc(value: Any) -> Any:
+def _is_time(kind: msgspec_inspect.Type) -> bool:
+    return isinstance(kind, msgspec_inspect.DateTimeType)
+
+
+def _timed_fields(kinds: Sequence[msgspec_inspect.Type]) -> dict[type, Sequence[str]]:
+    """Return the fields that may hold datetimes, by class."""
+    found: dict[type, Sequence[str]] = {}
+    for kind in kinds:
+        if isinstance(kind, msgspec_inspect.DataclassType | msgspec_inspect.StructType):
+            found[kind.cls] = [
+                field.name for field in kind.fields if _may_hold_time(field.type, {kind.cls})
+            ]
+    return found
+
+
+def _may_hold_time(kind: msgspec_inspect.Type, seen: set[type]) -> bool:
+    cls = getattr(kind, "cls", None)
+    if cls in seen:
+        return True  # A class that contains itself: what is in it is looked at each time.
+    inner = seen | {cls} if cls is not None else seen
+    return _is_time(kind) or any(_may_hold_time(part, inner) for part in _parts(kind))
+
+
+def _to_utc(value: Any, timed: Mapping[type, Sequence[str]]) -> Any:
     """Bring every datetime within a decoded value to UTC, in which events keep them."""
     if isinstance(value, datetime):
+        if value.tzinfo is UTC:
+            return value
         if value.tzinfo is None:
             raise msgspec.ValidationError(
                 f"{value.isoformat()} has no time zone: write a Z or an offset behind it"
             )
         return value.astimezone(UTC)
+    names = timed.get(type(value))
+    if names is not None:
+        before = {name: getattr(value, name) for name in names}
+        after = {name: _to_utc(held, timed) for name, held in before.items()}
+        if all(after[name] is held for name, held in before.items()):
+            return value
+        if dataclasses.is_dataclass(value):
+            return dataclasses.replace(value, **after)  # type: ignore[type-var]
+        return msgspec.structs.replace(value, **after)
     if isinstance(value, list | tuple | set | frozenset):
-        items = [_to_utc(item) for item in value]
+        items = [_to_utc(item, timed) for item in value]
         if hasattr(value, "_fields"):
             return type(value)(*items)
         return type(value)(items)
     if isinstance(value, dict):
-        return {_to_utc(key): _to_utc(item) for key, item in value.items()}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        names = [field.name for field in dataclasses.fields(value) if field.init]
-        return dataclasses.replace(value, **{n: _to_utc(getattr(value, n)) for n in names})
-    if isinstance(value, msgspec.Struct):
-        names = [*value.__struct_fields__]
-        return msgspec.structs.replace(value, **{n: _to_utc(getattr(value, n)) for n in names})
+        return {_to_utc(key, timed): _to_utc(item, timed) for key, item in value.items()}
     return value

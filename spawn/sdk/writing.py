@@ -16,7 +16,7 @@ from decimal import Decimal
 from typing import Any, Final, cast
 from uuid import UUID
 
-from spawn.sdk.avro_schema import EPOCH, EPOCH_DAY
+from spawn.sdk.avro_schema import EPOCH, EPOCH_DAY, MICROSECOND
 from spawn.sdk.shapes import (
     EnumShape,
     ListShape,
@@ -44,19 +44,26 @@ class NotStorable(TypeError):
 Writer = Callable[[Any], bytes]
 """Raises: NotStorable - the value has not the shape; UnicodeEncodeError for a text that is none."""
 
+_LONG_MIN: Final = -(1 << 63)
+_LONG_MAX: Final = (1 << 63) - 1
 _DOUBLE: Final = struct.Struct("<d").pack
 
 
 def _varint(zigzag: int) -> bytes:
-    """Return seven bits a byte, lowest first; the first three bytes are put together by hand."""
+    """Return seven bits a byte, lowest first, the high bit set in all but the last.
+
+    Up to 56 bits by spreading: halves of 28 bits into 32, quarters of 14 into 16, then 7 into 8.
+    """
     if zigzag < 1 << 7:
         return zigzag.to_bytes(1, "little")
     if zigzag < 1 << 14:
         return (zigzag & 127 | 128 | zigzag >> 7 << 8).to_bytes(2, "little")
-    if zigzag < 1 << 21:
-        return (zigzag & 127 | 0x8080 | (zigzag & 0x3F80) << 1 | zigzag >> 14 << 16).to_bytes(
-            3, "little"
-        )
+    size = (zigzag.bit_length() + 6) // 7
+    if size <= 8:
+        spread = zigzag & 0xFFFFFFF | (zigzag & 0xFFFFFFF0000000) << 4
+        spread = spread & 0x3FFF00003FFF | (spread & 0xFFFC0000FFFC000) << 2
+        spread = spread & 0x7F007F007F007F | (spread & 0x3F803F803F803F80) << 1
+        return (spread | 0x80808080808080 & (1 << 8 * size - 8) - 1).to_bytes(size, "little")
     encoded = bytearray()
     while zigzag > 127:
         encoded.append(zigzag & 127 | 128)
@@ -87,9 +94,10 @@ def checker_of(shape: Shape) -> Writer:
 
 
 def _writer(shape: Shape, records: dict[type, Writer], *, deep: bool = True) -> Writer:
+    """Return a writer, or with `deep` False a checker, whose result is of no use."""
     match shape:
         case ScalarShape(kind=kind):
-            return _SCALARS[kind]
+            return (_SCALARS if deep else _CHECKERS)[kind]
         case EnumShape():
             return _enum_writer(shape)
         case UnionShape():
@@ -152,20 +160,29 @@ def _write_double(value: Any) -> bytes:
     return _DOUBLE(value)
 
 
-def _write_timestamp(value: Any) -> bytes:
+def _check_timestamp(value: Any) -> datetime:
     if not isinstance(value, datetime):
         raise _unfit("a datetime", value)
     zone = value.tzinfo
     if zone is not UTC and str(zone) != "UTC":
         raise _unfit("a datetime in UTC (write .astimezone(UTC))", value)
-    since = value - EPOCH
-    return write_long((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds)
+    return value
+
+
+def _write_timestamp(value: Any) -> bytes:
+    return write_long((_check_timestamp(value) - EPOCH) // MICROSECOND)
 
 
 def _write_date(value: Any) -> bytes:
     if not isinstance(value, date) or isinstance(value, datetime):
         raise _unfit("a date", value)
     return write_long(value.toordinal() - EPOCH_DAY)
+
+
+def _check_long(value: Any) -> bytes:
+    if type(value) is not int or not _LONG_MIN <= value <= _LONG_MAX:
+        write_long(value)
+    return b""
 
 
 def _text_writer(kind: type, name: str) -> Writer:
@@ -188,6 +205,13 @@ _SCALARS: Final[dict[str, Writer]] = {
     "date": _write_date,
     "decimal": _text_writer(Decimal, "a Decimal"),
     "uuid": _text_writer(UUID, "a UUID"),
+}
+
+
+_CHECKERS: Final[dict[str, Callable[[Any], Any]]] = {
+    **_SCALARS,
+    "long": _check_long,
+    "timestamp": _check_timestamp,
 }
 
 
@@ -223,7 +247,7 @@ def _union_writer(shape: UnionShape, records: dict[type, Writer], deep: bool) ->
         choice = choices.get(type(value))
         if choice is None:
             raise _unfit(f"one of {shape_text(shape)}", value)
-        return choice[0] + choice[1](value)
+        return choice[0] + choice[1](value) if deep else choice[1](value)
 
     return write
 
@@ -302,12 +326,13 @@ def _record_writer(shape: RecordShape, records: dict[type, Writer], deep: bool) 
         return error or AssertionError(value)
 
     calls = [f"write_{name}(value.{name})" for name in writers]
-    body = calls[0] if len(calls) == 1 else f"join(({', '.join(calls)}))"
+    joined = calls[0] if len(calls) == 1 else f"join(({', '.join(calls)}))"
+    body = f"return {joined}" if deep else "; ".join([*calls, "return b''"])
     source = (
         "def write(value):\n"
         "    try:\n"
         "        if type(value) is cls:\n"
-        f"            return {body}\n"
+        f"            {body}\n"
         "    except Exception as error:\n"
         "        raise explain(value, error) from None\n"
         "    raise explain(value, None)\n"

@@ -13,15 +13,15 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import pytest
 
 from eventstore.log import TopicPartition
-from eventstore.snapshots import (
+from eventstore.rows import (
     ActorName,
     ActorRow,
     Checkpoint,
     FlushSlice,
     HistoryRow,
     KeyRow,
-    SnapshotStore,
 )
+from eventstore.snapshots import SnapshotStore
 
 OpenStore = Callable[[str], SnapshotStore]
 """Opens a store of a system, on the one database of the test; closing it is the fixture's."""

@@ -12,14 +12,14 @@ import pytest
 from hypothesis import strategies as st
 
 from eventstore.log import TopicPartition
-from eventstore.snapshots import (
+from eventstore.rows import (
     ActorRow,
     Checkpoint,
     FlushSlice,
     HistoryRow,
     KeyRow,
-    SnapshotStore,
 )
+from eventstore.snapshots import SnapshotStore
 from tests.contract.snapshots_contract import (
     LOG,
     OTHER_LOG,

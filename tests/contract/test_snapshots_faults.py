@@ -8,7 +8,7 @@ import pytest_asyncio
 
 from eventstore.errors import SnapshotsUnavailable
 from eventstore.postgres_snapshots import PostgresSnapshots
-from eventstore.snapshots import FlushSlice
+from eventstore.rows import FlushSlice
 from spawn.dev.stack import EmbeddedStack
 from tests.contract.snapshots_contract import (
     GatedSlices,

@@ -7,7 +7,7 @@ from hypothesis import given
 
 from eventstore.errors import SnapshotsUnavailable
 from eventstore.memory_snapshots import MemorySnapshots
-from eventstore.snapshots import FlushSlice
+from eventstore.rows import FlushSlice
 from tests.contract.snapshots_contract import (
     GatedSlices,
     OpenStore,

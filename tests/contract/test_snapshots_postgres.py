@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from eventstore import postgres_snapshots
 from eventstore.errors import SnapshotError, SnapshotSchemaMismatch, SnapshotsUnavailable
 from eventstore.postgres_snapshots import PostgresSnapshots, _Session
-from eventstore.snapshots import FlushSlice, SnapshotStore
+from eventstore.rows import FlushSlice
+from eventstore.snapshots import SnapshotStore
 from spawn.dev.stack import EmbeddedStack
 from tests.contract.snapshots_contract import (
     GatedSlices,

@@ -102,8 +102,9 @@ async def call() -> None:
     assert_type(await counter.total(), int)
     assert_type(await counter.label("x"), str)
     assert_type(await system.actor(Counter, "a").add.options(timeout_s=2)(5, by="x"), int)
-    assert_type(await asyncio.gather(counter.add(1), counter.label()), tuple[int, str])
-    assert_type(counter.add(5), Coroutine[Any, Any, int])
+    both = await asyncio.gather(counter.add(1), counter.label())
+    assert_type(both, tuple[int, str])
     assert_type(await system.actor(Note).write(5), None)
     reply: Callable[[], Coroutine[Any, Any, int]] = counter.total
     assert_type(await reply(), int)
+    await assert_type(counter.add(5), Coroutine[None, None, int])

@@ -106,12 +106,12 @@ async def test_state_as_json_is_one_line(command: Command) -> None:
 
 async def test_what_the_node_refuses_is_told_as_it_said_it(command: Command) -> None:
     """The text of experience.md, and exit code 4."""
-    assert await command("invoke", "Counter/a", "ad") == (
-        4,
-        "",
+    code, out, err = await command("invoke", "Counter/a", "ad")
+    assert (code, out) == (4, "")
+    assert err == (
         "error: Counter has no action `ad` [unknown-action]\n"
         "  at:   POST /v1/actors/Counter/a/ad\n"
-        "  hint: did you mean `add`? Actions: add(n: int) -> int, total() -> int\n",
+        "  hint: did you mean `add`? Actions: add(n: int) -> int, total() -> int\n"
     )
 
 

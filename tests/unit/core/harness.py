@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from eventstore.codec import ClaimBody, encode_claim_body
 from eventstore.records import Outcome, encode_claim
-from eventstore.snapshots import Checkpoint
+from eventstore.rows import Checkpoint
 from spawn.core.actors import UNLOADED, Actor, Entry
 from spawn.core.behavior import ActionInfo, SchemaUse, TypeSettings
 from spawn.core.commands import Command

@@ -5,65 +5,19 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
-from eventstore.errors import UnreadableBody
 from eventstore.records import Outcome
 from examples.counter import Added, Counter, Total
 from spawn.core.behavior import Behavior
 from spawn.core.decision import Decision, Refusal
-from spawn.errors import ActionFailed, Rejected, ReplyGone
+from spawn.errors import ActionFailed, Rejected
 from spawn.sdk.actions import action
-from spawn.sdk.actor import Actor
 from spawn.sdk.behavior import ClassBehavior
+from tests.unit.sdk.notes import Note, Notes
 from tests.unit.sdk.one_run import TIME_US, command, read, read_async, run, run_async
-
-
-@dataclass(frozen=True)
-class Note:
-    """A state."""
-
-    text: str = ""
-
-
-class Notes(Actor[Note]):
-    """State style, with one action of each kind."""
-
-    @action
-    def write(self, text: str) -> str:
-        """Set a new state."""
-        self.state = Note(text)
-        return self.state.text
-
-    @action
-    def look(self) -> str:
-        """Change nothing."""
-        return self.state.text
-
-    @action
-    def spoil(self) -> None:
-        """Set a state that can't be stored."""
-        self.state = Note(cast("str", 5))
-
-    @action
-    async def write_later(self, text: str) -> str:
-        """Set a new state after a while."""
-        await asyncio.sleep(0)
-        self.state = Note(text)
-        return text
-
-    @action
-    async def wait(self) -> None:
-        """Never end."""
-        await asyncio.Event().wait()
-
-    @action.read
-    async def shout(self) -> str:
-        """Read, async."""
-        await asyncio.sleep(0)
-        return self.state.text.upper()
 
 
 def test_the_class_is_a_behavior() -> None:
@@ -177,59 +131,6 @@ def test_an_evolve_that_makes_a_wrong_state_fails_the_action() -> None:
         assert text in decision.refusal.message
 
 
-def misuse(cls: type[Actor[Any, Any]], name: str = "do") -> str:
-    """Return what an action that misuses `self` is told."""
-    decision = run(cls, name)
-    assert decision.outcome == Outcome.FAILED
-    assert decision.refusal is not None
-    return decision.refusal.message
-
-
-def test_calling_an_action_on_self_raises_at_once() -> None:
-    """The text says what to write."""
-
-    class Deep(Notes):
-        @action
-        def do(self) -> None:
-            self.look()  # type: ignore[unused-coroutine]
-
-    assert "self.look() would send Deep a command that waits for this one: put what" in misuse(Deep)
-
-
-def test_setting_another_attribute_raises_at_once() -> None:
-    """It would be lost; the state is where it belongs."""
-
-    class Keeper(Notes):
-        @action
-        def do(self) -> None:
-            self.count = 5
-
-    assert "make `count` a field of Keeper's state" in misuse(Keeper)
-
-
-def test_each_style_refuses_the_other_ones_way() -> None:
-    """With what to write instead; so does emitting an undeclared event."""
-
-    class Setter(Counter):
-        @action
-        def do(self) -> None:
-            self.state = Total(5)
-
-    class Emitter(Notes):
-        @action
-        def do(self) -> None:
-            self.emit(Added(5))  # type: ignore[arg-type]
-
-    class Other(Counter):
-        @action
-        def do(self) -> None:
-            self.emit(Note())  # type: ignore[arg-type]
-
-    assert "Setter is event-sourced: write self.emit(...)" in misuse(Setter)
-    assert "Emitter has no events: set self.state, or write Actor[SomeState" in misuse(Emitter)
-    assert "Other can't emit Note; its events are Added" in misuse(Other)
-
-
 def test_nothing_can_be_changed_after_the_action_has_ended() -> None:
     """E.g. by a task that it left behind."""
     kept: list[Counter] = []
@@ -256,52 +157,6 @@ def test_an_action_sees_what_it_was_called_with() -> None:
     at = datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
     assert decision.reply == ("a", 7, at, "http 127.0.0.1", {"trace": "x"})
     assert run(Seeing, "do").reply == ("a", 1, at, "", {})
-
-
-class Created(Counter):
-    """Begins with an event of its own."""
-
-    def on_create(self) -> None:
-        """Emit what belongs to the beginning."""
-        self.emit(Added(100))
-
-    @action
-    def look(self) -> int:
-        """Change nothing."""
-        return self.state.total
-
-
-def test_on_create_belongs_to_the_first_applied_commit() -> None:
-    """Its events stand before the action's in the same commit; later it is not called again."""
-    first = run(Created, "add", 5, revision=0)
-    assert first.state == Total(105)
-    assert [event.data for event in first.events] == [b"\xc8\x01", b"\x0a"]
-    assert len(run(Created, "add", 5, revision=1).events) == 1
-
-
-def test_on_create_is_dropped_when_the_action_changes_nothing_or_refuses() -> None:
-    """It happens with the first change or not at all; the action sees it nonetheless."""
-    unchanged = run(Created, "look", revision=0)
-    assert (unchanged.outcome, unchanged.state) == (Outcome.UNCHANGED, Total(0))
-    assert (unchanged.reply, [*unchanged.events]) == (100, [])
-    refused = run(Created, "add", -1, revision=0)
-    assert (refused.outcome, refused.state) == (Outcome.REJECTED, Total(0))
-    assert [*refused.events] == []
-
-
-def test_on_create_of_state_style_is_dropped_alike() -> None:
-    """A state that only it has set counts for nothing."""
-
-    class Begun(Notes):
-        def on_create(self) -> None:
-            self.state = Note("begun")
-
-    unchanged = run(Begun, "look", revision=0)
-    assert (unchanged.outcome, unchanged.state, unchanged.reply) == (
-        Outcome.UNCHANGED, Note(), "begun"
-    )  # fmt: skip
-    assert unchanged.replaced is None
-    assert run(Begun, "write", "x", revision=0).state == Note("x")
 
 
 async def test_async_actions_decide_later() -> None:
@@ -384,58 +239,6 @@ def test_a_read_that_raises_is_told_like_a_command() -> None:
     assert isinstance(caught.value.__cause__, KeyError)
 
 
-def test_a_reply_is_no_part_of_the_actor() -> None:
-    """The caller gets a copy of whatever could be changed."""
-    shared: list[int] = [1]
-
-    class Sharing(Notes):
-        @action
-        def do(self) -> list[int]:
-            return shared
-
-        @action.read
-        def look(self) -> list[int]:  # type: ignore[override]
-            return shared
-
-    for reply in (run(Sharing, "do").reply, read(Sharing, "look")):
-        assert reply == shared
-        assert reply is not shared
-
-
-def test_a_reply_that_its_annotation_does_not_allow_fails_the_action() -> None:
-    """Callers rely on it; NaN has no JSON."""
-
-    class Liar(Notes):
-        @action
-        def number(self) -> int:
-            return cast("int", "five")
-
-        @action
-        def mean(self) -> float:
-            return float("nan")
-
-        @action
-        def nothing(self) -> None:
-            return cast("None", 5)
-
-    assert 'Liar.number of Liar/a: `the reply` must be an integer, got "five"' in misuse(
-        Liar, "number"
-    )
-    assert "`the reply` must be float, got nan" in misuse(Liar, "mean")
-    assert "`the reply` must be null, got 5" in misuse(Liar, "nothing")
-
-
-def test_a_recorded_reply_is_decoded_by_the_annotation() -> None:
-    """Or said to be gone when the code no longer knows it."""
-    behavior = ClassBehavior(Counter)
-    assert behavior.encode_reply("add", 7) == b"7"
-    assert behavior.decode_reply("add", b"7") == 7
-    with pytest.raises(ReplyGone, match=r"Counter.add replied \"x\" when it was executed"):
-        behavior.decode_reply("add", b'"x"')
-    with pytest.raises(ReplyGone, match=r"Counter.gone was executed, but the action no longer"):
-        behavior.decode_reply("gone", b"7")
-
-
 def test_states_are_shown_as_json() -> None:
     """Also mappings and types that JSON does not know."""
 
@@ -448,43 +251,6 @@ def test_states_are_shown_as_json() -> None:
     behavior = ClassBehavior(Counter)
     assert behavior.state_json(Total(5)) == b'{"total":5}'
     assert behavior.state_json(rich) == b'{"counts":{"x":1},"at":"2024-01-01T00:00:00Z"}'
-
-
-def test_initial_may_be_made_from_the_id() -> None:
-    """An error in it, or a wrong state, parks the actor."""
-
-    class Named(Actor[Note]):
-        @classmethod
-        def initial(cls, actor_id: str) -> Note:
-            return Note(actor_id) if actor_id != "bad" else cast("Note", 5)
-
-    behavior = ClassBehavior(Named)
-    assert behavior.initial("a") == Note("a")
-    with pytest.raises(UnreadableBody, match="initial of Named/bad raised NotStorable"):
-        behavior.initial("bad")
-
-
-async def test_on_activate_is_called_and_changes_nothing(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """Plain or async; its errors are logged."""
-    seen: list[str] = []
-
-    class Plain(Counter):
-        def on_activate(self) -> None:
-            seen.append(f"{self.id} {self.state.total} {self.revision}")
-
-    class Later(Counter):
-        async def on_activate(self) -> None:
-            await asyncio.sleep(0)
-            self.emit(Added(5))
-
-    for cls in (Plain, Later):
-        behavior = ClassBehavior(cls)
-        assert behavior.has_on_activate
-        await behavior.on_activate("a", Total(3), 2)
-    assert seen == ["a 3 2"]
-    assert "on_activate of Later/a raised TypeError: Added can't be emitted" in caplog.text
 
 
 def test_keyword_only_parameters_reach_the_action() -> None:

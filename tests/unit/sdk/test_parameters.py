@@ -196,3 +196,31 @@ def test_a_default_that_can_be_changed_is_made_anew_each_time() -> None:
     first, again = (SHOP.decode_arguments("all_default", b"")[1] for _ in range(2))
     assert first == again
     assert first is not again
+
+
+@dataclass(frozen=True)
+class Trip:
+    """Holds times at several depths."""
+
+    flights: list[Flight]
+    stops: dict[str, tuple[datetime | None, int]]
+    back: "Trip | None" = None
+
+
+class Travels(Actor[Empty]):
+    """Takes trips."""
+
+    @action
+    def plan(self, trip: Trip) -> None: ...
+
+
+def test_times_become_utc_at_every_depth() -> None:
+    """So that they can go into events as they are."""
+    flight = b'{"number": "UA1", "at": "2024-01-01T05:00:00-05:00", "stops": []}'
+    inner = b'{"flights": [' + flight + b'], "stops": {"x": ["2024-01-01T11:00:00+01:00", 1]}}'
+    outer = b'{"flights": [], "stops": {"y": [null, 2]}, "back": ' + inner + b"}"
+    (trip,) = ClassBehavior(Travels).decode_arguments("plan", outer)
+    back = Trip([Flight("UA1", AT, [])], {"x": (AT, 1)})
+    assert trip == Trip([], {"y": (None, 2)}, back)
+    assert trip.back.flights[0].at.tzinfo is UTC
+    assert trip.back.stops["x"][0].tzinfo is UTC

@@ -18,6 +18,8 @@ from spawn.sdk.actor import Actor
 from spawn.sdk.settings import actor
 from spawn.sdk.system import System
 
+NAIVE = datetime(2024, 1, 1)  # noqa: DTZ001 - that is what must be refused
+
 
 class FakeDispatcher:
     """Keeps the last command."""
@@ -186,7 +188,7 @@ def test_the_actor_gets_a_copy_of_what_could_be_changed(
         ("weigh", "heavy", 'Shop.weigh: `kg` must be a number, got "heavy"'),
         ("weigh", float("nan"), "Shop.weigh: `kg` must be float, got nan"),
         ("weigh", True, "Shop.weigh: `kg` must be a number, got true"),
-        ("at", datetime(2024, 1, 1), "Shop.at: `at`: 2024-01-01T00:00:00 has no time zone"),  # noqa: DTZ001
+        ("at", NAIVE, "Shop.at: `at`: 2024-01-01T00:00:00 has no time zone"),
         ("name", "\ud800", "Shop.name: `text` has no JSON: 'utf-8' codec can't encode"),
         ("name", object(), "Shop.name: `text` has no JSON: object has no JSON"),
     ],

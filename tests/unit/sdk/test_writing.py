@@ -157,6 +157,11 @@ def test_writers_write_what_fastavro_writes_and_readers_read_it_back(
 @example(8192)
 @example(2**20 - 1)
 @example(2**20)
+@example(2**55 - 1)
+@example(2**55)
+@example(-(2**55) - 1)
+@example(2**27 - 1)
+@example(2**27)
 def test_any_int_of_64_bits_is_written_as_fastavro_writes_it(n: int) -> None:
     """Also where the number of its bytes changes."""
     stream = io.BytesIO()

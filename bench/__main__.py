@@ -1,0 +1,130 @@
+"""`python -m bench`: start the servers, run scenarios one after the other, show what was seen."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import datetime
+import importlib
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import asyncpg
+
+from bench.figures import Figure, Target, table
+from bench.machine import machine_facts, python_loop_us
+from bench.world import World
+from spawn.dev.stack import EmbeddedStack
+from tests.services.apache_kafka import ApacheKafka, KafkaMissing, kafka_version
+
+_SCENARIOS: Final = {
+    "commits": "bench.scenarios.commits",
+    "reads": "bench.scenarios.reads",
+    "recovery": "bench.scenarios.recovery",
+    "flush": "bench.scenarios.flush",
+    "memory": "bench.scenarios.memory",
+    "pauses": "bench.scenarios.pauses",
+    "http": "bench.scenarios.http_node",
+}
+_WARM_UP_S: Final = 10.0
+
+
+async def scenario(world: World, module: str) -> list[dict[str, Any]]:
+    """Run one scenario in this process (a child of `main`'s)."""
+    figures: Sequence[Figure] = await importlib.import_module(module).run(world)
+    return [figure.as_json() for figure in figures]
+
+
+@contextlib.asynccontextmanager
+async def _servers(warm_up_s: float, options: dict[str, Any]) -> AsyncIterator[World]:
+    with tempfile.TemporaryDirectory() as folder, ApacheKafka(heap_mib=1024) as kafka:
+        await asyncio.to_thread(kafka.start)
+        async with EmbeddedStack(Path(folder) / "data", kafka=False, nats=False) as stack:
+            dsn = stack.endpoints.postgres_dsn
+            assert dsn is not None
+            world = World(
+                kafka=kafka.bootstrap,
+                dsn=dsn,
+                root_pid=os.getpid(),
+                tag=format(time.time_ns() // 10**6, "x"),
+                **options,
+            )
+            await world.in_child("bench.scenarios.commits:warm_up", warm_up_s)
+            yield world
+
+
+async def _run(names: Sequence[str], world: World) -> list[Figure]:
+    figures: list[Figure] = []
+    for name in names:
+        print(f"... {name}", flush=True)
+        found = await world.in_child("bench.__main__:scenario", _SCENARIOS[name])
+        new = [
+            Figure(
+                each["scenario"],
+                each["name"],
+                each["runs"],
+                [Target(**target) for target in each["targets"]],
+            )
+            for each in found
+        ]
+        print(table(new), flush=True)
+        figures += new
+    return figures
+
+
+async def _main(options: argparse.Namespace) -> None:
+    names = options.names or list(_SCENARIOS)
+    quick = options.quick
+    sizes = {"runs": options.runs, "seconds": 1.0 if quick else options.seconds, "quick": quick}
+    loop_us = [python_loop_us()]
+    async with _servers(2.0 if quick else _WARM_UP_S, sizes) as world:
+        figures = await _run(names, world)
+        connection = await asyncpg.connect(world.dsn)
+        postgres = await connection.fetchval("show server_version")
+        await connection.close()
+    loop_us.append(python_loop_us())
+    facts = machine_facts([f"Apache Kafka {kafka_version()}", f"PostgreSQL {postgres}"])
+    hops = [run["hop_us"] for figure in figures for run in figure.runs]
+    others = [run["others"] for figure in figures for run in figure.runs]
+    facts["speed"] = (
+        f"future hop {min(hops):.2f}-{max(hops):.2f} us (median {statistics.median(hops):.2f}), "
+        f"Python loop step {loop_us[0]:.3f} us at the start and {loop_us[1]:.3f} at the end; "
+        f"other processes used {statistics.median(others):.2f} cores (up to {max(others):.2f})"
+    )
+    print("\n" + table(figures) + "\n")
+    for name, text in facts.items():
+        print(f"{name}: {text}")
+    if options.json is not None:
+        when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        report = {"when": when, **facts, "figures": [figure.as_json() for figure in figures]}
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(report, indent=1, default=str) + "\n", encoding="utf-8")
+        print(f"written: {options.json}")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="SCENARIO", help=", ".join(_SCENARIOS))
+    parser.add_argument("--runs", type=int, help="runs of each figure; 5, quick 1")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of a run (flush: threefold)")
+    parser.add_argument("--json", type=Path, help="keep the report here")
+    parser.add_argument("--quick", action="store_true", help="small: to see that it works")
+    options = parser.parse_args()
+    if unknown := [name for name in options.names if name not in _SCENARIOS]:
+        parser.error(f"no scenario {unknown[0]!r}; there are {', '.join(_SCENARIOS)}")
+    options.runs = options.runs or (1 if options.quick else 5)
+    return options
+
+
+if __name__ == "__main__":
+    try:
+        asyncio.run(_main(_arguments()))
+    except KafkaMissing as missing:
+        raise SystemExit(f"bench: {missing}") from None
