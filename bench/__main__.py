@@ -60,11 +60,16 @@ async def _servers(warm_up_s: float, options: dict[str, Any]) -> AsyncIterator[W
             yield world
 
 
-async def _run(names: Sequence[str], world: World) -> list[Figure]:
+async def _run(names: Sequence[str], world: World, failed: list[str]) -> list[Figure]:
+    """Return the figures of some scenarios; one that fails is added to `failed`."""
     figures: list[Figure] = []
     for name in names:
         print(f"... {name}", flush=True)
-        found = await world.in_child("bench.__main__:scenario", _SCENARIOS[name])
+        try:
+            found = await world.in_child("bench.__main__:scenario", _SCENARIOS[name])
+        except RuntimeError as error:
+            failed.append(f"{name}: {error}")
+            continue
         new = [
             Figure(
                 each["scenario"],
@@ -84,12 +89,15 @@ async def _main(options: argparse.Namespace) -> None:
     quick = options.quick
     sizes = {"runs": options.runs, "seconds": 1.0 if quick else options.seconds, "quick": quick}
     loop_us = [python_loop_us()]
+    failed: list[str] = []
     async with _servers(2.0 if quick else _WARM_UP_S, sizes) as world:
-        figures = await _run(names, world)
+        figures = await _run(names, world, failed)
         connection = await asyncpg.connect(world.dsn)
         postgres = await connection.fetchval("show server_version")
         await connection.close()
     loop_us.append(python_loop_us())
+    if not figures:
+        raise SystemExit("failed: " + "; ".join(failed))
     facts = machine_facts([f"Apache Kafka {kafka_version()}", f"PostgreSQL {postgres}"])
     hops = [run["hop_us"] for figure in figures for run in figure.runs]
     others = [run["others"] for figure in figures for run in figure.runs]
@@ -107,6 +115,8 @@ async def _main(options: argparse.Namespace) -> None:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(report, indent=1, default=str) + "\n", encoding="utf-8")
         print(f"written: {options.json}")
+    if failed:
+        raise SystemExit("failed: " + "; ".join(failed))
 
 
 def _arguments() -> argparse.Namespace:

@@ -21,7 +21,8 @@ What brokers do, and this module lives with:
   starting says so too.
 - A broker that was deposed and does not know it yet takes offsets for out of range which are there.
 
-A module for three classes, so over 400 lines: they share settings, errors and these facts.
+Over 400 lines: log and administration, appends and reads share connections, settings, the judgement
+of errors, and these facts.
 """
 
 from __future__ import annotations

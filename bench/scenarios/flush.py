@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from bench.figures import Figure, Target
 from bench.load import closed_loop, each_once
@@ -14,9 +14,6 @@ from eventstore.log import TopicPartition
 from eventstore.rows import Checkpoint, FlushSlice
 from eventstore.snapshots import SnapshotStore
 from spawn.runtime.context import RuntimeSettings
-
-if TYPE_CHECKING:
-    from eventstore.rows import Checkpoint, FlushSlice
 
 __all__ = ["CountingStore", "run"]
 

@@ -105,17 +105,14 @@ class _Demo:
 
         save_picture(picture, feeder, pause, year.flights, states)
         self._say(f"picture  {picture}")
-        for command in ("state", "events"):
-            await self._show(settings, command)
+        shown = [await self._show(settings, command) for command in ("state", "events")]
         verdict = (
-            "[red]These aircraft differ, see above[/]"
-            if wrong
-            else "[green]Every aircraft is right[/]"
+            "[red]Some aircraft differ, see above" if wrong else "[green]Every aircraft is right"
         )
-        self._say(f"\n{verdict}   {self._elapsed()}")
+        self._say(f"\n{verdict}[/]   {self._elapsed()}")
         if self._options.keep:
             await self._stay(stack)
-        return not wrong
+        return not wrong and all(shown)
 
     def _say_started(self, stack: EmbeddedStack, node: NodeProcess, year: Year) -> None:
         self._say(
@@ -171,8 +168,11 @@ class _Demo:
             self._say(f"  [red]... and {len(wrong) - DIFFERENCES_MAX:,} more[/]")
         return states, wrong
 
-    async def _show(self, settings: Mapping[str, str], command: str) -> None:
-        """Run a command of `spawn` as anybody would, and show the ends of what it prints."""
+    async def _show(self, settings: Mapping[str, str], command: str) -> bool:
+        """Run a command of `spawn` as anybody would, and show the ends of what it prints.
+
+        Returns whether it succeeded.
+        """
         begun = time.perf_counter()
         process = await asyncio.create_subprocess_exec(
             *(str(SPAWN), command, SHOWN),
@@ -189,10 +189,15 @@ class _Demo:
         self._say(f"\n[bold]$ spawn {command} {SHOWN}[/]   ({seconds:.1f} s)")
         for line in excerpt(output.decode()):
             self._console.print(line, markup=False, no_wrap=True, overflow="ellipsis")
+        return process.returncode == 0
 
     async def _stay(self, stack: EmbeddedStack) -> None:
         """Leave everything up until SIGINT or SIGTERM, where the commands of `spawn` find it."""
         url = f"http://{HOST}:{self._address.port}"
+        if dev_file.read(DEV_FOLDER) is not None:
+            self._say(f"\nEverything stays up until Ctrl-C: {url}/v1/actors/{SHOWN}")
+            await _asked_to_end()
+            return
         dev_file.write(
             DEV_FOLDER,
             DevFile(
@@ -211,11 +216,8 @@ class _Demo:
             f"  .venv/bin/spawn invoke {SHOWN} mean_delay_min",
             f"  curl {url}/v1/actors/{SHOWN}",
         )
-        asked = asyncio.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, asked.set)
         try:
-            await asked.wait()
+            await _asked_to_end()
         finally:
             dev_file.remove(DEV_FOLDER)
 
@@ -225,6 +227,14 @@ class _Demo:
     def _say(self, *parts: RenderableType) -> None:
         for part in parts:
             self._console.print(part, highlight=False, soft_wrap=isinstance(part, str))
+
+
+async def _asked_to_end() -> None:
+    """Return at the first SIGINT or SIGTERM."""
+    asked = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, asked.set)
+    await asked.wait()
 
 
 async def _forget_earlier_runs(folder: Path) -> None:

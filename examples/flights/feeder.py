@@ -125,9 +125,10 @@ async def feed_with_progress(feeder: Feeder, console: Console) -> None:
     # Refreshed by the loop: a thread of its own would only get in the feeder's way.
     progress = Progress(*columns, console=console, auto_refresh=False, expand=True)
     bar = progress.add_task("flights", total=feeder.total, rate=0.0)
+    begun = feeder.clock()
 
     async def show() -> None:
-        said, before, before_at = 0, feeder.answered, feeder.clock()
+        said, before, before_at = 0, 0, begun
         while True:
             await asyncio.sleep(0.25)
             count, now = feeder.answered, feeder.clock()
@@ -147,7 +148,8 @@ async def feed_with_progress(feeder: Feeder, console: Console) -> None:
                 await feeder.run()
             finally:
                 showing.cancel()
-                progress.update(bar, completed=feeder.answered)
+                mean = feeder.answered / (feeder.clock() - begun)
+                progress.update(bar, completed=feeder.answered, rate=mean)
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:

@@ -7,7 +7,6 @@ watches deadlines. A refusal here leaves no record (log protocol 2).
 from __future__ import annotations
 
 import asyncio
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -181,19 +180,13 @@ class NodeDispatcher:
             raise self._unknown_type(name)
         return served
 
-    def _unknown_type(self, name: str) -> UnknownType:
-        return UnknownType(
-            f"no actor type {name!r} is here",
-            hint=_did_you_mean(name, self._served) + f"types here: {', '.join(self._served)}",
-        )
+    @staticmethod
+    def _unknown_type(name: str) -> UnknownType:
+        return UnknownType(f"no actor type `{name}` is here")
 
     @staticmethod
     def _unknown_action(behavior: Behavior, name: str) -> UnknownAction:
-        signatures = ", ".join(action.signature for action in behavior.actions.values())
-        return UnknownAction(
-            f"{behavior.type} has no action {name!r}",
-            hint=_did_you_mean(name, behavior.actions) + f"actions: {signatures}",
-        )
+        return UnknownAction(f"{behavior.type} has no action `{name}`")
 
     @staticmethod
     def _check_id(behavior: Behavior, actor_id: str) -> bytes:
@@ -246,8 +239,3 @@ def _too_late(command: Command) -> SpawnError:
         at=name,
         hint="call again, or wait longer (Spawn-Timeout)",
     )
-
-
-def _did_you_mean(name: str, known: Mapping[str, object]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]!r}? " if close else ""

@@ -28,11 +28,11 @@ from spawn.sdk.shapes import (
     shape_text,
 )
 
-__all__ = ["EPOCH", "EPOCH_DAY", "MICROSECOND", "avro_schema", "schema_text"]
+__all__ = ["EPOCH", "EPOCH_DAY", "avro_schema", "schema_text"]
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
-MICROSECOND: Final = timedelta(microseconds=1)
+_MICROSECOND: Final = timedelta(microseconds=1)
 _LOGICAL: Final[dict[str, dict[str, str]]] = {
     "timestamp": {"type": "long", "logicalType": "timestamp-micros"},
     "date": {"type": "int", "logicalType": "date"},
@@ -122,7 +122,7 @@ def _default(shape: Shape, value: Any) -> Any:
         case ScalarShape(kind="bytes"):
             return value.decode("latin-1")
         case ScalarShape(kind="timestamp"):
-            return (value - EPOCH) // MICROSECOND
+            return (value - EPOCH) // _MICROSECOND
         case ScalarShape(kind="date"):
             return value.toordinal() - EPOCH_DAY
         case ScalarShape(kind="uuid" | "decimal"):

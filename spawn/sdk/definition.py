@@ -16,9 +16,10 @@ from spawn.errors import InvalidTarget
 from spawn.sdk.actions import Action
 from spawn.sdk.carrying import Carrier
 from spawn.sdk.parameters import Parameters
+from spawn.sdk.scalars import Writer
 from spawn.sdk.shapes import RecordShape, Shape, place_of, type_text
 from spawn.sdk.values import UnresolvedName, branches_of, describe_record
-from spawn.sdk.writing import Writer, checker_of, writer_of
+from spawn.sdk.writing import checker_of, writer_of
 
 __all__ = ["ActionPlan", "ActorDefinition", "define"]
 

@@ -330,16 +330,14 @@ async def test_a_full_mailbox_refuses_and_the_others_go_on() -> None:
         assert await other == 1
 
 
-async def test_unknown_names_are_told_with_the_nearest() -> None:
-    """A wrong type or action names what there is."""
+async def test_unknown_names_are_told() -> None:
+    """A wrong type or action is named; the edges add the nearest right one."""
     cluster = Cluster()
     async with cluster.node() as node:
-        with pytest.raises(UnknownType) as no_type:
+        with pytest.raises(UnknownType, match="no actor type `Lisst`"):
             await node.invoke(call("add", type="Lisst"))
-        assert "did you mean 'List'" in no_type.value.hint
-        with pytest.raises(UnknownAction) as no_action:
+        with pytest.raises(UnknownAction, match="List has no action `ad`"):
             await node.invoke(call("ad"))
-        assert "did you mean 'add'" in no_action.value.hint
 
 
 async def test_idle_actors_leave_memory_and_come_back() -> None:

@@ -142,8 +142,11 @@ class Owner:
         self.now_us = 1_000_000
         self.machine = Partition([Lists()], Limits())
         self.settled: list[Entry] = []
+        self.flying: tuple[int, int] | None = None
+        """(base, records) of an append that the log has and did not acknowledge yet."""
 
     def take_over(self) -> bool:
+        self.flying = None
         self.machine = machine = Partition([Lists()], Limits())
         start = machine.restore(self.store.checkpoint, 0)
         machine.replay(self.log.read(start))
@@ -199,24 +202,42 @@ class Owner:
 
     def append(self) -> bool:
         """Append what is decided; True if it stood where it was expected."""
+        self.send()
+        return self.acknowledge()
+
+    def send(self) -> None:
+        """Hand the next batch to the log; its acknowledgement is on the way."""
         cut = self.machine.cut(0.0)
-        if cut is None:
+        if cut is not None:
+            self.flying = (self.log.append(cut.records), len(cut.records))
+
+    def acknowledge(self) -> bool:
+        """Take the acknowledgement; True if the batch stood where it was expected."""
+        if self.flying is None:
             return True
-        base = self.log.append(cut.records)
+        (base, count), self.flying = self.flying, None
         settled = self.machine.acknowledged(base)
         if settled is None:
             position = max(self.machine.fold.position - 1, 0)
-            settled = self.machine.observe(self.log.read(position, base + len(cut.records)))
+            settled = self.machine.observe(self.log.read(position, base + count))
         self.settled += settled
+        resumable, self.machine.resumable = self.machine.resumable, []
+        for actor in resumable:
+            self.start(actor)
         return bool(settled)
 
-    def flush(self) -> bool:
+    def evict(self) -> None:
+        """Let every actor go that may go."""
+        for actor in list(self.machine.residents.tables["List"].actors.values()):
+            self.machine.residents.evict(actor)
+
+    def flush(self, *, fails: bool = False) -> bool:
         machine, store = self.machine, self.store
         for actor in list(machine.residents.dirty):
             self.load_one(actor)
         capture = machine.residents.capture(machine.fold)
         stored = store.checkpoint.offset if store.checkpoint is not None else 0
-        if not capture.base <= stored < capture.checkpoint.offset:
+        if fails or not capture.base <= stored < capture.checkpoint.offset:
             machine.residents.flush_failed(capture)
             return False
         for row in capture.actors:

@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from eventstore.records import NO_PREVIOUS, Commit, decode_prefix
+from eventstore.records import NO_PREVIOUS, Commit, RequestNumber, decode_prefix
+from spawn.core.checkpoint import capture_fold, restore_fold
 from spawn.core.fold import LossDetected
 from spawn.core.keys import digest_key
 from spawn.core.partition import LEASE_S, Phase
@@ -157,7 +158,9 @@ def test_a_key_in_flight_holds_the_next_command_with_the_same_key(owner: Owner) 
     owner.run(command("add", "a", 1, key=key))
     owner.run(command("add", "a", 1, key=key))
     assert len(owner.machine.pending) == 1
-    owner.append()
+    cut = owner.machine.cut(0.0)
+    assert cut is not None
+    owner.machine.acknowledged(owner.log.append(cut.records))
     (actor,) = owner.machine.resumable
     repeated = owner.machine.start(actor)
     assert repeated is not None
@@ -226,3 +229,36 @@ def test_an_actor_leaves_memory_only_when_clean_and_idle(owner: Owner) -> None:
     owner.run(command("add", "a", 2))
     owner.append()
     assert owner.states() == {b"a": (1, 2)}
+
+
+def test_a_late_copy_behind_the_checkpoint_is_void_to_who_starts_from_it(
+    owner: Owner, log: FakeLog
+) -> None:
+    """The checkpoint holds the next sequence, so an older record landing later never counts."""
+    owner.run(command("add", "a", 1))
+    cut = owner.machine.cut(0.0)
+    assert cut is not None
+    owner.machine.acknowledged(log.append(cut.records))
+    assert owner.flush()
+    log.append(cut.records)
+    second = Owner(log, owner.store, random.Random(2))
+    assert second.take_over()
+    second.run(command("add", "a", 2))
+    second.append()
+    assert second.states() == {b"a": (1, 2)}
+
+
+def test_a_checkpoint_reads_back_as_it_was_captured(owner: Owner) -> None:
+    """Fence, anchor, time, sessions: field by field."""
+    request = RequestNumber(b"S" * 16, 4, 2, 500)
+    owner.run(command("add", "a", 1, request=request))
+    owner.append()
+    fold = owner.machine.fold
+    again = restore_fold(capture_fold(fold))
+    assert again.position == fold.position
+    assert again.anchor == fold.anchor
+    assert again.time_us == fold.time_us
+    for name in ("claim", "epoch", "log_id", "next", "released"):
+        assert getattr(again.fence, name) == getattr(fold.fence, name)
+    assert again.sessions.by_id == fold.sessions.by_id
+    assert again.sessions.by_id[b"S" * 16].done == {4: 1}

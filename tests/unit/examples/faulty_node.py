@@ -9,7 +9,7 @@ import asyncio
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from random import Random
 from typing import Self
@@ -19,8 +19,6 @@ from examples.flights.delivery import Address
 REQUEST = re.compile(rb"(GET|POST) (\S+) HTTP/1\.1\r\n")
 KEY = re.compile(rb"\r\nIdempotency-Key: (\S+)\r\n")
 LENGTH = re.compile(rb"\r\nContent-Length: (\d+)\r\n")
-
-Fault = Callable[["FaultyNode"], str]
 
 
 def answer(status: int, body: object) -> bytes:

@@ -1,5 +1,7 @@
 """What the check finds, and how the demo shows long outputs."""
 
+from dataclasses import replace
+
 import pytest
 
 from examples.flights.aircraft import Logbook
@@ -9,6 +11,8 @@ from examples.flights.report import excerpt
 
 TOTALS = Totals(flights=2, cancelled=1, delay_min=-3, distance_miles=431, last_airport="RDU")
 
+RIGHT = Logbook(**TOTALS)
+
 
 def actor(revision: int, state: Logbook) -> ActorState:
     """An actor as the node answers it."""
@@ -17,17 +21,17 @@ def actor(revision: int, state: Logbook) -> ActorState:
 
 def test_an_aircraft_as_expected_has_no_difference() -> None:
     """Values that are not expected of it, as the last scheduled time, do not count."""
-    assert list(differences({"N1": actor(2, Logbook(**TOTALS))}, {"N1": TOTALS})) == []
+    assert list(differences({"N1": actor(2, RIGHT)}, {"N1": TOTALS})) == []
 
 
 @pytest.mark.parametrize(
     ("state", "line"),
     [
-        (Logbook(**{**TOTALS, "flights": 3}), "N1: flights is 3, expected 2"),
-        (Logbook(**{**TOTALS, "cancelled": 0}), "N1: cancelled is 0, expected 1"),
-        (Logbook(**{**TOTALS, "delay_min": 3}), "N1: delay_min is 3, expected -3"),
-        (Logbook(**{**TOTALS, "distance_miles": 0}), "N1: distance_miles is 0, expected 431"),
-        (Logbook(**{**TOTALS, "last_airport": None}), "N1: last_airport is None, expected 'RDU'"),
+        (replace(RIGHT, flights=3), "N1: flights is 3, expected 2"),
+        (replace(RIGHT, cancelled=0), "N1: cancelled is 0, expected 1"),
+        (replace(RIGHT, delay_min=3), "N1: delay_min is 3, expected -3"),
+        (replace(RIGHT, distance_miles=0), "N1: distance_miles is 0, expected 431"),
+        (replace(RIGHT, last_airport=None), "N1: last_airport is None, expected 'RDU'"),
     ],
 )
 def test_each_value_is_compared(state: Logbook, line: str) -> None:
@@ -37,13 +41,13 @@ def test_each_value_is_compared(state: Logbook, line: str) -> None:
 
 def test_a_flight_that_took_effect_twice_shows_in_the_revision() -> None:
     """Even if the totals happened to be right."""
-    wrong = {"N1": actor(3, Logbook(**TOTALS))}
+    wrong = {"N1": actor(3, RIGHT)}
     assert list(differences(wrong, {"N1": TOTALS})) == ["N1: revision is 3, expected 2"]
 
 
 def test_an_aircraft_that_only_one_side_knows_is_a_difference() -> None:
     """In both directions."""
-    found = {"N2": actor(2, Logbook(**TOTALS))}
+    found = {"N2": actor(2, RIGHT)}
     assert list(differences(found, {"N1": TOTALS})) == ["N1: only expected", "N2: only stored"]
 
 

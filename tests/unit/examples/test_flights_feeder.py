@@ -10,7 +10,7 @@ from rich.console import Console
 
 from examples.flights import delivery
 from examples.flights.data import ScheduledFlight, read_year
-from examples.flights.delivery import Address, DeliveryFailed, Unanswered
+from examples.flights.delivery import Address, Conversation, DeliveryFailed, Unanswered
 from examples.flights.feeder import Feeder, feed_lines, feed_with_progress, request_of
 from tests.unit.examples.faulty_node import FaultyNode, problem
 
@@ -105,9 +105,14 @@ async def test_an_answer_of_something_else_ends_the_feeding_loudly(
             await Feeder(flights, node.address, lanes=4).run()
 
 
+def ask(flight: ScheduledFlight) -> Conversation:
+    """A conversation of one request."""
+    yield request_of(flight)
+
+
 @pytest.mark.parametrize("how", ["silent", "busy", "gone"])
 async def test_a_node_that_never_answers_ends_the_feeding_loudly(
-    flights: Sequence[ScheduledFlight], monkeypatch: pytest.MonkeyPatch, how: str
+    flights: Sequence[ScheduledFlight], how: str
 ) -> None:
     """Patience is bounded, and the error says what stood in the way."""
     async with FaultyNode.running_with(Random(1)) as node:
@@ -115,10 +120,9 @@ async def test_a_node_that_never_answers_ends_the_feeding_loudly(
         node.refuse = problem(503, "draining", retryable=True) if how == "busy" else None
         if how == "gone":
             await node.stop()
-        lane = (request_of(flight) for flight in flights)
         obstacle = {"silent": "no answer", "busy": "503 draining", "gone": "connection refused"}
         with pytest.raises(Unanswered, match=rf"within 0.2 s \({obstacle[how]}\)"):
-            await delivery.deliver([lane], node.address, patience_s=0.2)  # type: ignore[list-item]
+            await delivery.deliver([ask(flights[0])], node.address, patience_s=0.2)
 
 
 async def test_the_report_says_how_it_went(flights: Sequence[ScheduledFlight]) -> None:

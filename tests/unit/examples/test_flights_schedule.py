@@ -1,6 +1,7 @@
 """The schedule: one flight per aircraft at a time, each in its order, none forgotten."""
 
 from datetime import UTC, datetime
+from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,7 +52,7 @@ def test_what_was_passed_over_comes_to_whoever_ends_the_flight_before() -> None:
 
 @given(st.text("ABCD", max_size=40), st.integers(1, 8), st.randoms(use_true_random=False))
 def test_any_order_of_answers_keeps_the_order_of_each_aircraft(
-    tails: str, takers: int, dice: object
+    tails: str, takers: int, dice: Random
 ) -> None:
     """Whoever is answered first: all flights go, in order per aircraft, one of each at a time."""
     schedule = Schedule(flights(tails))
@@ -67,7 +68,7 @@ def test_any_order_of_answers_keeps_the_order_of_each_aircraft(
     for _ in range(takers):
         take()
     while on_their_way:
-        flight = on_their_way.pop(dice.randrange(len(on_their_way)))  # type: ignore[attr-defined]
+        flight = on_their_way.pop(dice.randrange(len(on_their_way)))
         schedule.done(flight)
         take()
     assert sorted(flight.row for flight in taken) == list(range(1, len(tails) + 1))

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from spawn.sdk.avro_schema import avro_schema
 from spawn.sdk.reading import reader_of
+from spawn.sdk.scalars import NotStorable
 from spawn.sdk.shapes import (
     EnumShape,
     ListShape,
@@ -29,7 +30,7 @@ from spawn.sdk.shapes import (
     holds,
 )
 from spawn.sdk.values import describe_record
-from spawn.sdk.writing import NotStorable, checker_of, writer_of
+from spawn.sdk.writing import checker_of, writer_of
 
 
 class Color(enum.Enum):
