@@ -11,9 +11,11 @@ Start with `aircraft.py`: it is all that the platform needs. The rest feeds it a
     expected.py     the same totals by a plain loop over the file, without actors
     schedule.py     which flight may be sent next: one at a time per aircraft (pure)
     connection.py   one lean HTTP/1.1 connection, one request at a time
-    feeder.py       sends every flight once, through whatever happens to the node
+    delivery.py     repeats a request until it is answered, through whatever happens to the node
+    feeder.py       sends every flight, under a progress bar
     census.py       asks the node for every aircraft's state and names each difference
-    report.py       the tables, and the picture
+    report.py       the tables on the terminal
+    picture.py      the picture: the run, the latest aircraft, delays by hour and month
     node.py         `spawn run` as a child process that can be killed and started again
     demo.py         one run from start to check; what `python -m examples.flights` calls
 

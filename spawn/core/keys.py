@@ -10,6 +10,8 @@ import hashlib
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+import msgspec
+
 from eventstore.records import UserKey
 
 __all__ = ["KEYS_MAX", "KEY_WINDOW_US", "BoundKey", "Keys", "digest_key"]
@@ -80,8 +82,15 @@ class Keys:
 
 
 def digest_key(key: str, action: str, payload: bytes) -> UserKey:
-    """Return the 16-byte digests that stand in the prefix for a key and for what it stands for."""
+    """Return the 16-byte digests that stand in the prefix for a key and for what it stands for.
+
+    The payload counts by its content: white space and the order of members make no difference.
+    """
+    try:
+        content = msgspec.json.encode(msgspec.json.decode(payload), order="sorted")
+    except (msgspec.MsgspecError, RecursionError):
+        content = payload
     return UserKey(
         hashlib.blake2b(key.encode(), digest_size=16).digest(),
-        hashlib.blake2b(action.encode() + b"\0" + payload, digest_size=16).digest(),
+        hashlib.blake2b(action.encode() + b"\0" + content, digest_size=16).digest(),
     )

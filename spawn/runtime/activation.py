@@ -26,8 +26,8 @@ from spawn.core.tail import Base, base_from_row, fold_tail
 
 __all__ = ["Activation", "refold"]
 
-BATCH: Final = 500
-"""Actors loaded by one statement."""
+BATCH: Final = 200
+"""Actors loaded by one statement; more would hold up the event loop while rows are decoded."""
 _SLICE: Final = 50
 """Actors rebuilt between two turns of the event loop."""
 

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, cast
 
-from eventstore.codec import decode_commit_body
+from eventstore.codec import CommitBody, decode_commit_body
 from eventstore.errors import CorruptRecord, LogRefused, LogUnavailable
 from eventstore.history import read_one
 from eventstore.log import TopicPartition
@@ -134,6 +134,9 @@ class Execution:
         try:
             first = await read_one(self._context.log, self._at, actor.id, bound.offset)
             body = decode_commit_body(first.value, first.commit.body_at)
+            reply = self._reply_again(actor, command, body)
+        except ReplyGone as error:
+            self._refuse(actor, command, error)
         except (LogRefused, CorruptRecord):
             text = f"{actor.name} did this before; its reply is no longer in the log"
             self._refuse(actor, command, ReplyGone(text))
@@ -142,7 +145,7 @@ class Execution:
         else:
             outcome = Outcome(first.commit.outcome)
             refusal = None if body.refusal is None else Refusal(*body.refusal)
-            reply_json, reply = body.reply, None
+            reply_json = body.reply
             if command.key.payload != bound.payload:
                 outcome, reply_json = Outcome.REJECTED, b"null"
                 refusal = Refusal(
@@ -152,7 +155,6 @@ class Execution:
                 )
             elif outcome <= Outcome.UNCHANGED:
                 outcome = Outcome.UNCHANGED
-                reply = actor.table.behavior.decode_reply(body.action, reply_json)
             decision = Decision(
                 outcome, work.state, reply=reply, reply_json=reply_json, refusal=refusal
             )
@@ -162,6 +164,16 @@ class Execution:
             self._wake.set()
         self._resume()
         self.start(actor)
+
+    @staticmethod
+    def _reply_again(actor: Actor, command: Command, body: CommitBody) -> Any:
+        """Return the reply object of a recorded reply; callers over HTTP get the JSON itself.
+
+        Raises: ReplyGone - today's code can't read it.
+        """
+        if command.wants_answer or body.refusal is not None:
+            return None
+        return actor.table.behavior.decode_reply(body.action, body.reply)
 
     def _spawn(self, work: Awaitable[None]) -> None:
         self._tasks.create_task(work)  # type: ignore[arg-type]

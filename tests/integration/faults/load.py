@@ -38,8 +38,13 @@ class Load:
         callers: int = 8,
         actors: int = 5,
         timeout_ms: int = 60_000,
+        prefix: str = "j",
+        first_number: int = 1,
     ) -> None:
-        """`urls` are the nodes called; who meets one that does not answer tries the next."""
+        """`urls` are the nodes called; who meets one that does not answer tries the next.
+
+        `prefix` is of the actors' ids; loads that share actors take numbers of their own.
+        """
         self.urls: Sequence[str] = urls
         self.seen: list[Seen] = []
         self.answers: Counter[str] = Counter()
@@ -49,9 +54,9 @@ class Load:
         self._random = random.Random(seed)
         self._keys = keys
         self._callers = callers
-        self._actors = [f"j{index}" for index in range(actors)]
+        self._actors = [f"{prefix}{index}" for index in range(actors)]
         self._timeout_ms = timeout_ms
-        self._numbers = itertools.count(1)
+        self._numbers = itertools.count(first_number)
         self._tasks: asyncio.TaskGroup | None = None
         self._over = asyncio.Event()
         self._client = Client.open("")
@@ -93,8 +98,11 @@ class Load:
             await asyncio.sleep(_RETRY_S)
         return time.monotonic() - began
 
-    async def check(self, url: str) -> None:
-        """Read all lists and hold the history against them. Call it after the load has ended."""
+    async def check(self, url: str, *others: Load) -> None:
+        """Read all lists and hold the history against them. Call it after the load has ended.
+
+        `others` are loads on the same actors, ended too.
+        """
         final: dict[str, Sequence[int]] = {}
         async with Client.open(url) as client:
             for actor in self._actors:
@@ -106,9 +114,11 @@ class Load:
                     assert time.monotonic() < deadline, f"{actor} can't be read: {reply}"
                     await asyncio.sleep(_RETRY_S)
                 final[actor] = reply.json["state"]["numbers"]
-        check(self.seen, final)
+        check([*self.seen, *(each for other in others for each in other.seen)], final)
         assert self.done > 0
-        print(f"history: {self.summary()}; {sum(map(len, final.values()))} in effect")
+        for load in (self, *others):
+            print(f"history: {load.summary()}")
+        print(f"{sum(map(len, final.values()))} commands in effect")
 
     def summary(self) -> str:
         """What was told, for the test's output."""

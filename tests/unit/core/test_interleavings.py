@@ -48,7 +48,8 @@ class World:
         self.refused: set[int] = set()
 
     def step(self, action: str) -> None:
-        owner = self.dice.choice(self.owners)
+        current = [some for some in self.owners if self.is_current(some)]
+        owner = self.dice.choice(self.owners + 4 * current)
         active = owner.machine.phase is Phase.ACTIVE and owner.machine.owned
         if action == "take over":
             self.forget(owner)
@@ -80,6 +81,10 @@ class World:
         elif owner.machine.pending and owner.flying is None:
             self.append(owner, action)
         self.collect(owner)
+
+    def is_current(self, owner: Owner) -> bool:
+        machine = owner.machine
+        return machine.phase is Phase.ACTIVE and machine.fold.position == self.log.end
 
     def append(self, owner: Owner, how: str) -> None:
         if how == "append":
