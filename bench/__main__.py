@@ -99,13 +99,12 @@ async def _main(options: argparse.Namespace) -> None:
     if not figures:
         raise SystemExit("failed: " + "; ".join(failed))
     facts = machine_facts([f"Apache Kafka {kafka_version()}", f"PostgreSQL {postgres}"])
-    hops = [run["hop_us"] for figure in figures for run in figure.runs]
-    others = [run["others"] for figure in figures for run in figure.runs]
-    facts["speed"] = (
-        f"future hop {min(hops):.2f}-{max(hops):.2f} us (median {statistics.median(hops):.2f}), "
-        f"Python loop step {loop_us[0]:.3f} us at the start and {loop_us[1]:.3f} at the end; "
-        f"other processes used {statistics.median(others):.2f} cores (up to {max(others):.2f})"
-    )
+    facts["speed"] = "; ".join((
+        f"future hop {_spread(figures, 'hop_us')} us",
+        f"fixed Python work {_spread(figures, 'work_ms')} ms",
+        f"Python loop step {loop_us[0]:.3f} us at the start, {loop_us[1]:.3f} us at the end",
+        f"other processes used {_spread(figures, 'others')} cores",
+    ))  # fmt: skip
     print("\n" + table(figures) + "\n")
     for name, text in facts.items():
         print(f"{name}: {text}")
@@ -117,6 +116,11 @@ async def _main(options: argparse.Namespace) -> None:
         print(f"written: {options.json}")
     if failed:
         raise SystemExit("failed: " + "; ".join(failed))
+
+
+def _spread(figures: Sequence[Figure], key: str) -> str:
+    values = [run[key] for figure in figures for run in figure.runs]
+    return f"{statistics.median(values):.2f} ({min(values):.2f}-{max(values):.2f})"
 
 
 def _arguments() -> argparse.Namespace:

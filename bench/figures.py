@@ -12,7 +12,7 @@ __all__ = ["Figure", "Target", "percentiles", "table"]
 Run = Mapping[str, float]
 """One run. Of a load: `rate` (per second), `p50_ms`, `p90_ms`, `p99_ms`, `max_ms`, `cpu_us` (of
 our process, per operation); of every run: `others` (cores that processes which are not ours used
-meanwhile) and `hop_us` (the machine's speed just before, see `bench.machine`)."""
+meanwhile), `hop_us` and `work_ms` (the machine's speed just before, see `bench.machine`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def percentiles(latencies_s: Sequence[float]) -> dict[str, float]:
     return {**found, "max_ms": ordered[-1] * 1e3}
 
 
-_LOAD = ("rate", "p50_ms", "p90_ms", "p99_ms", "max_ms", "cpu_us", "others", "hop_us")
+_LOAD = ("rate", "p50_ms", "p90_ms", "p99_ms", "max_ms", "cpu_us", "others", "hop_us", "work_ms")
 _HEAD = (
     "figure",
     "per second (range)",
@@ -80,7 +80,8 @@ _HEAD = (
     "max",
     "CPU us/op",
     "others",
-    "hop",
+    "hop us",
+    "work ms",
 )
 
 

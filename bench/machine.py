@@ -1,12 +1,13 @@
 """What the figures were seen on: the machine, the versions, its speed, and who else used it.
 
 On shared or virtual machines the same code costs several times more CPU in one minute than in the
-next. So every run carries the machine's speed just before it (`hop_us`) and how many cores other
-processes used during it (`others`): figures from busy moments can be told from quiet ones.
+next. So every run carries the machine's speed just before it (`hop_us`, `work_ms`) and how many
+cores other processes used during it (`others`): busy moments can be told from quiet ones.
 """
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import contextlib
 import importlib.metadata
@@ -18,9 +19,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-__all__ = ["CpuMeter", "future_hop_us", "machine_facts", "python_loop_us"]
+__all__ = ["CpuMeter", "future_hop_us", "machine_facts", "python_loop_us", "python_work_ms"]
 
 _PACKAGES: Final = ("aiokafka", "asyncpg", "msgspec", "fastavro", "aiohttp", "uvloop")
+_SOURCE: Final = "\n".join(
+    f"def f{n}(a, *, b: int = {n}, **c: str) -> list[str]:\n"
+    f"    return [f'{{a}}:{{x!r}}' for x in c.items() if not (b + {n}) % 7]"
+    for n in range(20)
+)
 _HOPS: Final = 200
 _CALLERS: Final = 64
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
@@ -53,6 +59,21 @@ async def _hops() -> float:
             for future in waiting:
                 future.set_result(None)
     return (time.process_time() - started) / _CALLERS / _HOPS * 1e6
+
+
+def python_work_ms() -> float:
+    """Return the CPU time of a fixed piece of Python work that needs much code and many objects.
+
+    What a busy neighbour does to the caches slows this down, as it does a node, while small loops
+    such as the two other references hardly notice.
+    """
+
+    def once() -> float:
+        started = time.process_time()
+        ast.unparse(ast.parse(_SOURCE))
+        return (time.process_time() - started) * 1e3
+
+    return min(once() for _ in range(5))
 
 
 def python_loop_us() -> float:

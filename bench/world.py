@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.figures import Run, percentiles
-from bench.machine import CpuMeter, future_hop_us
+from bench.machine import CpuMeter, future_hop_us, python_work_ms
 from eventstore.kafka_log import KafkaAdmin, KafkaLog, KafkaSettings
 from eventstore.postgres_snapshots import PostgresSnapshots
 from eventstore.snapshots import SnapshotStore
@@ -61,8 +61,8 @@ class World:
 
     @contextlib.asynccontextmanager
     async def measuring(self) -> AsyncIterator[dict[str, float]]:
-        """Give a dict which gets, after the body, `others` and `hop_us`."""
-        run = {"hop_us": await future_hop_us()}
+        """Give a dict with the machine's speed now; after the body it has `others` too."""
+        run = {"hop_us": await future_hop_us(), "work_ms": python_work_ms()}
         meter = CpuMeter(self.root_pid)
         yield run
         run["others"] = meter.others()

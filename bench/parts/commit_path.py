@@ -15,7 +15,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 
 from bench.load import closed_loop
-from bench.machine import future_hop_us
+from bench.machine import future_hop_us, python_work_ms
 from bench.world import NEVER_FLUSH, Counters, counter_id
 from eventstore.log import LogRecord, TopicPartition
 from eventstore.memory_snapshots import MemorySnapshots
@@ -52,8 +52,9 @@ class NullLog:
         self, at: TopicPartition, start: int, end: int
     ) -> AsyncIterator[Sequence[StoredRecord]]:
         """Give nothing back."""
-        return
-        yield []
+        nothing: Sequence[Sequence[StoredRecord]] = ()
+        for records in nothing:
+            yield records
 
     async def close(self) -> None:
         """Nothing is open."""
@@ -84,11 +85,12 @@ async def _measure(rounds: int, operation: str, profile: bool) -> None:
         await closed_loop(add, _CALLERS, 2 * _SECONDS)
         costs = []
         for _ in range(rounds):
-            hop = await future_hop_us()
+            hop, work = await future_hop_us(), python_work_ms()
             cpu = time.process_time()
             count = len(await closed_loop(call, _CALLERS, _SECONDS))
             costs.append((time.process_time() - cpu) / count * 1e6)
-            print(f"{operation}: {costs[-1]:.2f} us of CPU (a future hop: {hop:.2f} us)")
+            print(f"{operation}: {costs[-1]:.2f} us of CPU", end=" ")
+            print(f"(future hop {hop:.2f} us, fixed work {work:.2f} ms)")
         print(f"median {statistics.median(costs):.2f}, least {min(costs):.2f} us")
         if profile:
             profiler = cProfile.Profile()

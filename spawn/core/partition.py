@@ -577,8 +577,9 @@ class Partition:
             work = actor.work
             assert work is not None, "busy actors have work"
             work.reset(actor)
-            work.stale = work.running is not None
-            if work.running is not None:
+            # Stale already: what runs went back into the mailbox at an earlier recovery.
+            if work.running is not None and not work.stale:
+                work.stale = True
                 work.mailbox.appendleft(work.running)
         for entry in reversed(self.inflight + self.pending):
             work = entry.actor.work
@@ -592,7 +593,8 @@ class Partition:
         commands = [entry.command for entry in self.inflight + self.pending]
         for actor in self.residents.busy:
             if (work := actor.work) is not None:
-                commands += [work.running] if work.running is not None else []
+                if work.running is not None and not work.stale:
+                    commands.append(work.running)
                 commands += [*work.mailbox, *work.reads]
         commands += self._inflight_reads + self.reads
         self.inflight, self.pending, self.reads, self._inflight_reads = [], [], [], []

@@ -49,16 +49,19 @@ class Activation:
         Raises: SnapshotsUnavailable, LogUnavailable - nothing was changed for those not reached.
         """
         broken: dict[Actor, str] = {}
-        stored = await self._read(actors)
-        for index, actor in enumerate(actors):
-            if actor.state is not UNLOADED:
-                continue
-            if index % _SLICE == _SLICE - 1:
-                await asyncio.sleep(0)
-            try:
-                await self._rebuild(actor, stored)
-            except (CorruptRecord, LogRefused) as error:
-                broken[actor] = f"{self._at} {error}"
+        missing = actors
+        # More than once only for those whose tail grew meanwhile: the store went back.
+        while missing := [a for a in missing if a.state is UNLOADED and a not in broken]:
+            stored = await self._read(missing)
+            for index, actor in enumerate(missing):
+                if actor.state is not UNLOADED:
+                    continue
+                if index % _SLICE == _SLICE - 1:
+                    await asyncio.sleep(0)
+                try:
+                    await self._rebuild(actor, stored)
+                except (CorruptRecord, LogRefused) as error:
+                    broken[actor] = f"{self._at} {error}"
         return broken
 
     async def _read(self, actors: Sequence[Actor]) -> Loaded:

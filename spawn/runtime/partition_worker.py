@@ -214,9 +214,9 @@ class PartitionWorker:
         try:
             broken = await activation.load(batch)
         except (SnapshotsUnavailable, LogUnavailable) as error:
+            broken = {}
             for actor in batch:
                 if actor.state is not UNLOADED:
-                    execution.start(actor)
                     continue
                 refusal = StoreUnreachable(
                     f"{actor.name} is not in memory and can't be loaded: {error}",
@@ -224,7 +224,6 @@ class PartitionWorker:
                     hint="actors in memory go on; call again when the database answers",
                 )
                 execution.refuse_all(machine.residents.load_failed(actor), refusal)
-            return
         for actor in batch:
             if actor in broken:
                 execution.park(actor, broken[actor])
@@ -237,29 +236,25 @@ class PartitionWorker:
                 execution.read(command)
             execution.start(actor)
 
-    async def _flush_once(self, activation: Activation) -> None:
-        """Load what is dirty and only known as bytes, then write one checkpoint."""
-        flusher, execution = self._flusher, self._execution
-        if flusher is None or execution is None:
+    async def _flush_once(self) -> None:
+        """Load what is dirty and only known as bytes, then write one checkpoint.
+
+        Raises: SnapshotsUnavailable, LogUnavailable.
+        """
+        flusher, execution, activation = self._flusher, self._execution, self._activation
+        if flusher is None or execution is None or activation is None:
             return
         async with self._flushing:
-            unloaded = [
-                actor
-                for actor in self.machine.residents.dirty
-                if actor.state is UNLOADED and not actor.parked
-            ]
-            for start in range(0, len(unloaded), BATCH):
-                batch = unloaded[start : start + BATCH]
-                try:
-                    broken = await activation.load(batch)
-                except LogUnavailable:
-                    return
-                for actor, reason in broken.items():
+            while batch := self._unloaded():
+                for actor, reason in (await activation.load(batch)).items():
                     execution.park(actor, reason)
-            try:
-                await flusher.flush()
-            except LogUnavailable:
-                return
+            await flusher.flush()
+
+    def _unloaded(self) -> Sequence[Actor]:
+        """Return some dirty actors that a flush could not write whole, keys included."""
+        dirty = self.machine.residents.dirty
+        unloaded = (actor for actor in dirty if actor.state is UNLOADED and not actor.parked)
+        return list(itertools.islice(unloaded, BATCH))
 
     # --- passivation, stopping, watching ---------------------------------------------------------
 

@@ -27,6 +27,20 @@ def start_demo(folder: Path, *options: str) -> subprocess.Popen[str]:
     )
 
 
+WRONG_EXPECTATION = """
+import sys
+from examples.flights import demo
+from examples.flights.__main__ import main
+
+right = demo.expected_totals
+demo.expected_totals = lambda rows: right(rows) | {
+    "N14228": right(rows)["N14228"] | {"distance_miles": 1}, "N0": right(rows)["N14228"]
+}
+sys.exit(main())
+"""
+"""The demo with a plain computation that errs in two places."""
+
+
 def processes_of(folder: Path) -> list[str]:
     """Command lines of processes that name the folder or whose output goes there."""
     found = []
@@ -77,13 +91,22 @@ def test_the_demo_kills_its_node_and_finds_every_aircraft_right(tmp_path: Path) 
     assert_nothing_is_left(tmp_path / "demo", within_s=5.0)
 
 
-def test_a_second_run_in_the_same_folder_starts_anew(tmp_path: Path) -> None:
-    """The log of the first run is gone with its broker; its snapshots are not mixed in."""
-    for _ in range(2):
-        demo = start_demo(tmp_path / "demo", "--rows", "300")
-        output, _ = demo.communicate(timeout=60)
-        assert demo.returncode == 0, output
-        assert "Every aircraft is right" in output
+def test_an_aircraft_that_differs_is_named_and_ends_in_exit_code_1(tmp_path: Path) -> None:
+    """Each difference is a line of its own; the rest of the output is there all the same."""
+    options = ["--folder", str(tmp_path / "demo"), "--rows", "300"]
+    demo = subprocess.run(
+        [sys.executable, "-c", WRONG_EXPECTATION, *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert demo.returncode == 1, demo.stdout + demo.stderr
+    assert "N14228: distance_miles is 1400, expected 1\n" in demo.stdout
+    assert "N0: flights is 0, expected 1\n" in demo.stdout
+    assert "Some aircraft differ, see above" in demo.stdout
+    assert "Every aircraft is right" not in demo.stdout
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -101,8 +124,8 @@ def test_a_demo_that_is_ended_takes_its_servers_with_it(
     assert_nothing_is_left(tmp_path / "demo", within_s=10.0)
 
 
-def test_keep_leaves_everything_up_until_ctrl_c(tmp_path: Path) -> None:
-    """It says how to go on; the end is a good one."""
+def test_keep_leaves_everything_up_and_the_next_run_starts_anew(tmp_path: Path) -> None:
+    """Until Ctrl-C, which is a good end. The log is gone then: old snapshots are not mixed in."""
     demo = start_demo(tmp_path / "demo", "--rows", "300", "--keep")
     wait_for_line(demo, "Everything stays up until Ctrl-C")
     assert processes_of(tmp_path / "demo")
@@ -110,3 +133,8 @@ def test_keep_leaves_everything_up_until_ctrl_c(tmp_path: Path) -> None:
     output, _ = demo.communicate(timeout=60)
     assert demo.returncode == 0, output
     assert_nothing_is_left(tmp_path / "demo", within_s=5.0)
+
+    again = start_demo(tmp_path / "demo", "--rows", "300")
+    output, _ = again.communicate(timeout=60)
+    assert again.returncode == 0, output
+    assert "Every aircraft is right" in output

@@ -1,0 +1,65 @@
+"""Walking an actor's records back by their pointers."""
+
+from __future__ import annotations
+
+import pytest
+
+from eventstore.errors import CorruptRecord
+from eventstore.history import read_one, walk_back
+from eventstore.log import LogRecord, TopicPartition, TopicSettings
+from eventstore.memory_log import MemoryLog
+from eventstore.records import Cause, Commit, Outcome, encode_commit
+
+AT = TopicPartition("t", 0)
+
+
+def record(revision: int, previous: int) -> bytes:
+    commit = Commit(b"c" * 16, 1, 0, revision, 0, previous, Outcome.APPLIED, Cause.REQUEST, 0, b"T")
+    return encode_commit(commit, bytes(8))
+
+
+async def log_with(actors: int, rounds: int) -> tuple[MemoryLog, int]:
+    """Return a log of a batch a round, a record for each actor; and actor 0's last offset."""
+    log = MemoryLog()
+    await log.create({"t": TopicSettings(partitions=1)})
+    log.put(AT, LogRecord(None, b"the claim"))
+    last = 0
+    for number in range(rounds):
+        previous = 0 if number == 0 else 1 + (number - 1) * actors
+        batch = [LogRecord(b"0", record(number + 1, previous))]
+        batch += [LogRecord(b"x", record(1, 0)) for _ in range(actors - 1)]
+        last = log.put(AT, *batch)
+    return log, last
+
+
+@pytest.mark.parametrize(("actors", "rounds"), [(1, 300), (7, 100), (500, 5)])
+async def test_every_record_is_met_once_newest_first(actors: int, rounds: int) -> None:
+    """However dense the history is; the window of a fetch adapts to it."""
+    log, last = await log_with(actors, rounds)
+    met = [found.commit.revision async for found in walk_back(log, AT, b"0", last)]
+    assert met == list(range(rounds, 0, -1))
+
+
+async def test_distances_lead_back_inside_a_batch() -> None:
+    """A pointer below zero counts records back from its own."""
+    log = MemoryLog()
+    await log.create({"t": TopicSettings(partitions=1)})
+    log.put(AT, LogRecord(None, b"the claim"))
+    log.put(AT, LogRecord(b"a", record(1, 0)), LogRecord(b"b", record(1, 0)))
+    last = log.put(AT, LogRecord(b"b", record(2, 2)), LogRecord(b"a", record(2, 1))) + 1
+    log.put(AT, LogRecord(b"a", record(3, -1)))
+    met = [found.offset async for found in walk_back(log, AT, b"a", last + 1)]
+    assert met == [5, 4, 1]
+
+
+async def test_a_pointer_to_another_actors_record_is_corruption() -> None:
+    """The position is named; nothing of the other actor is taken."""
+    log, _ = await log_with(2, 2)
+    with pytest.raises(CorruptRecord, match="t/0@2"):
+        await read_one(log, AT, b"0", 2)
+
+
+async def test_an_actor_without_records_has_no_history() -> None:
+    """No fetch is made for it."""
+    log = MemoryLog()
+    assert [found async for found in walk_back(log, AT, b"0", 0)] == []
