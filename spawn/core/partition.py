@@ -276,16 +276,24 @@ class Partition:
             work.stale = False
             self.resumable.append(actor)
             return
-        body = self._encode(command, decision)
+        body = _encode(command, decision)
         if len(body) > self.limits.commit_bytes_max:
             decision = self._too_large(actor, command, decision, work, len(body))
-            body = self._encode(command, decision)
+            body = _encode(command, decision)
         applied = decision.outcome is Outcome.APPLIED
         if applied:
             work.revision += 1
             work.state = decision.state
             work.deleted = decision.deleted
-        flags = _flags(command, decision, first is not None)
+        flags = 0
+        if (
+            first is not None
+            or command.key is not None
+            or command.request is not None
+            or decision.replaced is not None
+            or decision.deleted
+        ):
+            flags = _flags(command, decision, first is not None)
         entry = Entry(command, actor, decision, body, work.revision, time_us, flags)
         if first is not None:
             entry.repeats, entry.first_revision = first
@@ -304,20 +312,6 @@ class Partition:
         assert work is not None, "a command runs only on a busy actor"
         work.running = None
         work.stale = False
-
-    @staticmethod
-    def _encode(command: Command, decision: Decision) -> bytes:
-        return encode_commit_body(
-            command.action,
-            command.payload,
-            decision.events,
-            decision.replaced,
-            decision.reply_json,
-            decision.refusal,
-            command.key_text,
-            command.caller,
-            command.metadata,
-        )
 
     def _too_large(
         self, actor: Actor, command: Command, decision: Decision, work: Work, size: int
@@ -435,20 +429,17 @@ class Partition:
             fold.anchor = (self.mine, -2)
             return entries
         offset = base
+        fold.fence.next += len(entries)
+        fold_commit, commit_actor = fold.commit, self._commit_actor
         for entry in entries:
-            fold.fence.next += 1
-            self._commit(entry, offset)
+            prefix = entry.prefix
+            assert prefix is not None, "only what was cut can be committed"
+            fold_commit(prefix, offset)
+            commit_actor(entry, prefix, offset)
             offset += 1
         fold.position = offset
         fold.anchor = (self.mine, fold.fence.next - 1)
         return entries
-
-    def _commit(self, entry: Entry, offset: int) -> None:
-        """Fold one own valid record into partition and actor."""
-        prefix = entry.prefix
-        assert prefix is not None, "only what was cut can be committed"
-        self.fold.commit(prefix, offset)
-        self._commit_actor(entry, prefix, offset)
 
     def _commit_actor(self, entry: Entry, prefix: Commit, offset: int) -> None:
         entry.offset = offset
@@ -471,8 +462,8 @@ class Partition:
             self.residents.dirty.append(actor)
         work = actor.work
         if work is not None:
-            work.uncommitted -= 1
-            if work.uncommitted == 0:
+            work.uncommitted = left = work.uncommitted - 1
+            if not left:
                 work.keys = None
                 if work.mailbox and work.running is None:
                     self.resumable.append(actor)
@@ -607,6 +598,20 @@ class Partition:
         assert not self.pending, "a release comes after the last commit"
         self.phase = Phase.RELEASED
         return encode_release(Release(self.mine, self.fold.fence.epoch, self.fold.fence.next))
+
+
+def _encode(command: Command, decision: Decision) -> bytes:
+    return encode_commit_body(
+        command.action,
+        command.payload,
+        decision.events,
+        decision.replaced,
+        decision.reply_json,
+        decision.refusal,
+        command.key_text,
+        command.caller,
+        command.metadata,
+    )
 
 
 def _flags(command: Command, decision: Decision, repeats: bool) -> int:

@@ -7,7 +7,7 @@ watches deadlines. A refusal here leaves no record (log protocol 2).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from spawn.core.behavior import ActionInfo, Behavior
@@ -59,18 +59,15 @@ class NodeDispatcher:
         self._context = context
         self._served = served
         self._body_bytes_max = body_bytes_max
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
+        # Dispatcher: the loop's own methods, since each call takes both.
+        self.now: Callable[[], float] = loop.time
+        self.new_waiter: Callable[[], asyncio.Future[Any]] = loop.create_future
         self.loop_lag_s = 0.0
         self.not_ready: list[str] = []
         """Why the node as a whole is not ready; the node writes it."""
 
     # --- Dispatcher ------------------------------------------------------------------------------
-
-    def now(self) -> float:
-        return self._loop.time()
-
-    def new_waiter(self) -> asyncio.Future[Any]:
-        return self._loop.create_future()
 
     def submit(self, command: Command) -> None:
         outstanding = self._context.outstanding

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, cast
+from collections.abc import Awaitable, Sequence
+from typing import Any, Final
 
 from eventstore.codec import CommitBody, decode_commit_body
 from eventstore.errors import CorruptRecord, LogRefused, LogUnavailable
@@ -68,9 +68,11 @@ class Execution:
     def start(self, actor: Actor) -> None:
         """Run the actor's commands until it has none left, or one takes a task of its own."""
         machine, behavior, clock = self._machine, actor.table.behavior, self._context.clock
-        actions = behavior.actions
+        actions, loop = behavior.actions, self._loop
         while (command := machine.start(actor)) is not None:
-            if self._expired(actor, command):
+            waiter = command.waiter
+            if loop.time() >= command.deadline or (waiter is not None and waiter.done()):
+                self._expire(actor, command)
                 continue
             bound = None
             if command.key is not None:
@@ -87,18 +89,16 @@ class Execution:
                 self._spawn(self._run_async(actor, command))
                 return
             time_us = machine.time(clock.time_us())
-            decision = self._call(actor, command, time_us)
-            machine.decide(actor, command, cast("Decision", decision), time_us)
+            decision: Any = self._call(actor, command, time_us)
+            machine.decide(actor, command, decision, time_us)
             self._wake.set()
+            if (work := actor.work) is not None and not work.mailbox:
+                return  # the usual case: nothing waits, and what was decided keeps it busy
 
-    def _expired(self, actor: Actor, command: Command) -> bool:
+    def _expire(self, actor: Actor, command: Command) -> None:
         """Drop a command that nobody waits for any more and that was never started."""
-        waiter = command.waiter
-        if self._loop.time() < command.deadline and (waiter is None or not waiter.done()):
-            return False
         error = NotStarted(f"the deadline passed before {command.action} was started")
         self._refuse(actor, command, error)
-        return True
 
     def _refuse(self, actor: Actor, command: Command, error: SpawnError) -> None:
         self._machine.abandon(actor)
@@ -228,58 +228,58 @@ class Execution:
         if command.waiter is None or command.waiter.done():
             self._context.outstanding.discard(command)
             return
-        state, revision, offset = actor.state, actor.revision, actor.offset
-        position = Position(*self._at, offset) if offset else None
+        revision, offset = actor.revision, actor.offset
         if command.action == STATE_READ:
-            self._tell(command, lambda: (state, revision, position))
+            self._context.outstanding.discard(command)
+            command.waiter.set_result((actor.state, revision, self._position(offset)))
             return
         alive = revision if not actor.deleted else 0
         time_us = self._machine.time(self._context.clock.time_us())
         behavior = actor.table.behavior
-
-        def run() -> Any:
-            return behavior.read(command.action, actor.id.decode(), state, alive, time_us, command)
-
+        try:
+            reply = behavior.read(
+                command.action, actor.id.decode(), actor.state, alive, time_us, command
+            )
+        except SpawnError as error:
+            self._context.outstanding.discard(command)
+            fail(command, error)
+            return
         if behavior.actions[command.action].is_async:
-            self._spawn(self._read_async(actor, command, run, revision, position))
+            self._spawn(self._read_async(actor, command, reply, revision, offset))
         else:
-            self._tell(command, lambda: self._answer(actor, command, run(), revision, position))
+            self._answer(actor, command, reply, revision, offset)
 
     async def _read_async(
-        self,
-        actor: Actor,
-        command: Command,
-        run: Callable[[], Any],
-        revision: int,
-        position: Position | None,
+        self, actor: Actor, command: Command, running: Awaitable[Any], revision: int, offset: int
     ) -> None:
         try:
-            reply = await run()
+            reply = await running
         except SpawnError as error:
             self._context.outstanding.discard(command)
             fail(command, error)
         else:
-            self._tell(command, lambda: self._answer(actor, command, reply, revision, position))
+            self._answer(actor, command, reply, revision, offset)
 
-    @staticmethod
     def _answer(
-        actor: Actor, command: Command, reply: Any, revision: int, position: Position | None
-    ) -> Any:
-        if not command.wants_answer:
-            return reply
-        encoded = actor.table.behavior.encode_reply(command.action, reply)
-        return Answer(encoded, revision, position)
-
-    def _tell(self, command: Command, result: Callable[[], Any]) -> None:
+        self, actor: Actor, command: Command, reply: Any, revision: int, offset: int
+    ) -> None:
+        """Tell a read's reply; revision and offset are of the state that it was made from."""
         self._context.outstanding.discard(command)
         waiter = command.waiter
+        if waiter is None or waiter.done():
+            return
+        if not command.wants_answer:
+            waiter.set_result(reply)
+            return
         try:
-            outcome = result()
+            encoded = actor.table.behavior.encode_reply(command.action, reply)
         except SpawnError as error:
             fail(command, error)
-            return
-        if waiter is not None and not waiter.done():
-            waiter.set_result(outcome)
+        else:
+            waiter.set_result(Answer(encoded, revision, self._position(offset)))
+
+    def _position(self, offset: int) -> Position | None:
+        return Position(*self._at, offset) if offset else None
 
     # --- refusals of a whole actor ---------------------------------------------------------------
 

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final
 
-from eventstore.errors import SnapshotsUnavailable
+from eventstore.errors import LogUnavailable, SnapshotsUnavailable
 from eventstore.log import TopicPartition
 from eventstore.rows import ActorRow, FlushSlice, HistoryRow, KeyRow
 from eventstore.snapshots import SnapshotStore
@@ -151,7 +151,10 @@ def _history_rows(entries: Sequence[tuple[Actor, int, int, object]]) -> list[His
 async def keep_flushing(
     flush: Callable[[], Awaitable[None]], wanted: asyncio.Event, interval_s: float
 ) -> None:
-    """Flush every `interval_s`, or at once when `wanted` is set; go on after a dead store."""
+    """Flush every `interval_s`, or at once when `wanted` is set; go on after a dead store or log.
+
+    The log is read for actors that are dirty and not loaded.
+    """
     while True:
         try:
             async with asyncio.timeout(interval_s):
@@ -161,5 +164,5 @@ async def keep_flushing(
         wanted.clear()
         try:
             await flush()
-        except SnapshotsUnavailable:
+        except (SnapshotsUnavailable, LogUnavailable):
             await asyncio.sleep(interval_s)

@@ -14,7 +14,7 @@ from typing import Final
 from eventstore.errors import LogUnavailable, SnapshotsUnavailable
 from eventstore.log import LogRecord, TopicPartition
 from eventstore.records import StoredRecord, decode_prefix
-from spawn.core.actors import UNLOADED, Actor, Dirt, Entry
+from spawn.core.actors import UNLOADED, Actor, Entry
 from spawn.core.behavior import Behavior
 from spawn.core.commands import Command
 from spawn.core.ingress import PartitionStatistics
@@ -54,6 +54,7 @@ class PartitionWorker:
         """Why calls are refused at once: stopped, fenced or draining."""
         self._execution: Execution | None = None
         self._appends: Appends | None = None
+        self._activation: Activation | None = None
         self._flusher: Flusher | None = None
         self._loads = asyncio.Event()
         self._flush = asyncio.Event()
@@ -78,6 +79,7 @@ class PartitionWorker:
                 self._appends = Appends(context, self.at, machine, self._settle, self._resumed)
                 self._execution = Execution(context, self.at, machine, tasks, self._appends.wake)
                 activation = Activation(self.at, machine, context.log, context.store)
+                self._activation = activation
                 self._flusher = Flusher(
                     self.at,
                     machine,
@@ -89,7 +91,7 @@ class PartitionWorker:
                 tasks.create_task(self._load(activation))
                 tasks.create_task(
                     keep_flushing(
-                        lambda: self._flush_once(activation),
+                        self._flush_once,
                         self._flush,
                         context.settings.flush_interval_s,
                     )
@@ -119,7 +121,7 @@ class PartitionWorker:
         again. Ended otherwise: what is in flight may still land, and its callers are told so.
         """
         self.active.clear()
-        self._execution = self._appends = self._flusher = None
+        self._execution = self._appends = self._activation = self._flusher = None
         machine = self.machine
         if machine.phase is not Phase.FENCED:
             for entry in machine.inflight:
@@ -245,27 +247,19 @@ class PartitionWorker:
         if flusher is None or execution is None or activation is None:
             return
         async with self._flushing:
-            while batch := self._unloaded():
-                for actor, reason in (await activation.load(batch)).items():
-                    execution.park(actor, reason)
+            while unloaded := self._unloaded():
+                for start in range(0, len(unloaded), BATCH):
+                    broken = await activation.load(unloaded[start : start + BATCH])
+                    for actor, reason in broken.items():
+                        execution.park(actor, reason)
             await flusher.flush()
 
     def _unloaded(self) -> Sequence[Actor]:
-        """Return some dirty actors that a flush could not write whole, keys included."""
+        """Return the dirty actors that a flush could not write whole: their keys would be lost."""
         dirty = self.machine.residents.dirty
-        unloaded = (actor for actor in dirty if actor.state is UNLOADED and not actor.parked)
-        return list(itertools.islice(unloaded, BATCH))
+        return [actor for actor in dirty if actor.state is UNLOADED and not actor.parked]
 
-    # --- passivation, stopping, watching ---------------------------------------------------------
-
-    def idle_actors(self) -> Sequence[Actor]:
-        """Return the actors that could leave memory now."""
-        return [
-            actor
-            for table in self.machine.residents.tables.values()
-            for actor in list(table.actors.values())
-            if actor.work is None and actor.dirt is Dirt.CLEAN
-        ]
+    # --- stopping, watching ---------------------------------------------------------
 
     async def drain(self, deadline: float) -> None:
         """Planned stop: finish what runs, flush, release; refuse everything new.
@@ -280,9 +274,8 @@ class PartitionWorker:
         while self._busy() and loop.time() < deadline:  # noqa: ASYNC110 - many things end it
             await asyncio.sleep(_DRAIN_POLL_S)
         try:
-            async with asyncio.timeout_at(deadline), self._flushing:
-                if self._flusher is not None:
-                    await self._flusher.flush()
+            async with asyncio.timeout_at(deadline):
+                await self._flush_once()
         except (TimeoutError, SnapshotsUnavailable, LogUnavailable) as error:
             _logger.warning("%s: not flushed at the stop: %r", self.at, error)
         if self._busy() or self.machine.phase is not Phase.ACTIVE:

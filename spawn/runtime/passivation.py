@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final
 
-from spawn.core.actors import Actor
+from spawn.core.actors import Actor, Dirt, Table
+from spawn.core.residents import Residents
 from spawn.runtime.partition_worker import PartitionWorker
 
 __all__ = ["ACTOR_BYTES", "STATE_FACTOR", "Passivation", "oldest_ticks"]
@@ -49,20 +50,24 @@ class Passivation:
             self._freeze()
 
     async def _sweep(self) -> None:
-        idle: list[tuple[PartitionWorker, Actor]] = []
-        for worker in self._workers:
-            idle += [(worker, actor) for actor in worker.idle_actors()]
-            await asyncio.sleep(0)
-        excess = self._excess()
+        """Look at every actor once; no list of the idle ones is made, there may be a million."""
         limit = -1
-        if excess > 0:
-            limit = oldest_ticks(Counter(actor.touched for _, actor in idle), excess)
-        for start in range(0, len(idle), _SLICE):
-            for worker, actor in idle[start : start + _SLICE]:
-                timeout_s = actor.table.behavior.settings.idle_timeout_s
-                if actor.touched <= limit or self._tick - actor.touched > timeout_s:
-                    worker.machine.residents.evict(actor)
-            await asyncio.sleep(0)
+        if (excess := self._excess()) > 0:
+            touched: Counter[int] = Counter()
+            for _, table in self._tables():
+                async for actors in _sliced(table):
+                    touched.update([a.touched for a in actors if _may_go(a)])
+            limit = oldest_ticks(touched, excess)
+        for residents, table in self._tables():
+            before = max(limit + 1, self._tick - table.behavior.settings.idle_timeout_s)
+            async for actors in _sliced(table):
+                for actor in actors:
+                    if actor.touched < before:
+                        residents.evict(actor)
+
+    def _tables(self) -> Sequence[tuple[Residents, Table]]:
+        all_residents = [worker.machine.residents for worker in self._workers]
+        return [(r, table) for r in all_residents for table in r.tables.values()]
 
     def _excess(self) -> int:
         """Return how many actors are too many for the memory they may take."""
@@ -85,6 +90,18 @@ class Passivation:
         if actors - self._frozen >= _FREEZE_STEP:
             gc.freeze()
             self._frozen = actors
+
+
+async def _sliced(table: Table) -> AsyncIterator[Sequence[Actor]]:
+    """Give a table's actors in pieces, with a turn of the event loop after each."""
+    actors = list(table.actors.values())
+    for start in range(0, len(actors), _SLICE):
+        yield actors[start : start + _SLICE]
+        await asyncio.sleep(0)
+
+
+def _may_go(actor: Actor) -> bool:
+    return actor.work is None and actor.dirt is Dirt.CLEAN
 
 
 def oldest_ticks(touched: Mapping[int, int], excess: int) -> int:

@@ -116,6 +116,7 @@ def _call_class(line: Line, type_name: str, plan: ActionPlan) -> type:
     parameters = plan.parameters
     sole = parameters.sole
     passed = sole.passed if sole is not None else frozenset[type]()
+    bare = parameters.count == 0
 
     def call(self: _Call, /, *args: Any, **kwargs: Any) -> Any:
         if len(args) == 1 and type(args[0]) in passed and not kwargs:
@@ -123,6 +124,8 @@ def _call_class(line: Line, type_name: str, plan: ActionPlan) -> type:
                 payload = encode_json(args[0])
             except UnicodeEncodeError:
                 args, payload = parameters.bind(args, kwargs)
+        elif bare and not args and not kwargs:
+            payload = b"null"
         else:
             args, payload = parameters.bind(args, kwargs)
         waiter = line.new_waiter()

@@ -220,8 +220,9 @@ async def test_a_store_put_back_to_an_older_copy_costs_nothing() -> None:
         await add(node, 1, "b")
         await asyncio.sleep(0.2)
         worker = next(iter(node._served.values())).workers[0]
-        for actor in worker.idle_actors():
-            assert worker.machine.residents.evict(actor)
+        residents = worker.machine.residents
+        for actor in list(residents.tables["List"].actors.values()):
+            assert residents.evict(actor)
         cluster.store.put_back(older)
         assert await numbers(node, "a") == [1, 2]
         assert await numbers(node, "b") == [1]
