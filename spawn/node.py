@@ -15,7 +15,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from eventstore.errors import LogRefused, LogUnavailable, SnapshotsUnavailable
+from eventstore.errors import (
+    LogError,
+    LogRefused,
+    LogUnavailable,
+    SnapshotError,
+    SnapshotsUnavailable,
+)
 from eventstore.kafka_log import KafkaAdmin, KafkaLog
 from eventstore.kafka_log import KafkaSettings as KafkaAddress
 from eventstore.postgres_snapshots import PostgresSnapshots
@@ -88,25 +94,42 @@ async def prepare(
     StoreUnreachable, StartRefused, SchemaIncompatible.
     """
     wanted = event_topics(settings.system, target.behaviors, settings.kafka.partitions)
-    await _wait_for_log(settings, adapters.admin)
-    await _wait_for_store(settings, adapters.store)
-    try:
-        topics = await ensure_topics(
-            adapters.admin,
-            adapters.store,
-            settings.system,
-            wanted,
-            replication=settings.kafka.replication,
-            create=options.create,
-            say=options.say,
-        )
+    with _in_own_words(settings):
+        await _wait_for_log(settings, adapters.admin)
+        await _wait_for_store(settings, adapters.store)
+        try:
+            topics = await ensure_topics(
+                adapters.admin,
+                adapters.store,
+                settings.system,
+                wanted,
+                replication=settings.kafka.replication,
+                create=options.create,
+                say=options.say,
+            )
+        except LogRefused as error:
+            raise StartRefused(f"the log refuses to make the topics: {error}") from error
         now_ms = SystemClock().time_us() // 1000
         await ensure_schemas(adapters.log, settings.system, target.behaviors, now_ms)
-    except LogUnavailable as error:
-        raise LogUnreachable(f"the log stopped answering: {error}") from error
-    except LogRefused as error:
-        raise StartRefused(f"the log refuses to make the topics: {error}") from error
     return topics
+
+
+@contextlib.contextmanager
+def _in_own_words(settings: Settings) -> Iterator[None]:
+    """Tell what log and store raise as the errors that a person or program meets."""
+    log, database = (
+        settings.source(key).name for key in ("kafka.bootstrap_servers", "postgres.dsn")
+    )
+    try:
+        yield
+    except LogUnavailable as error:
+        raise LogUnreachable(f"the log stopped answering: {error}", at=log) from error
+    except LogError as error:
+        raise StartRefused(f"the log can't be used: {error}", at=log) from error
+    except SnapshotsUnavailable as error:
+        raise StoreUnreachable(f"the database stopped answering: {error}", at=database) from error
+    except SnapshotError as error:
+        raise StartRefused(f"the database can't be used: {error}", at=database) from error
 
 
 async def serve(
@@ -124,7 +147,7 @@ async def serve(
     stop = _Stop()
     settings = with_system_of(target, settings)
     async with connected(settings) as adapters:
-        with stop.on_signals():
+        with stop.on_signals(), _in_own_words(settings):
             await _serve(settings, target, options, adapters, stop, sock)
 
 

@@ -156,3 +156,7 @@ def _fail(error: SpawnError, *, debug: bool) -> int:
         traceback.print_exception(error)
     console.error(error)
     return exit_codes.of(error)
+
+
+if __name__ == "__main__":
+    main()

@@ -52,6 +52,6 @@ class NodeContext:
     discarded: set[str] = field(default_factory=set)
     """Topics whose stale snapshots were discarded; it is said once for each."""
     takeovers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
-    """Partitions taken over at once: each reads its tail into memory in large pieces."""
+    """Tails read at once, each into memory in large pieces; leases are waited for side by side."""
     outstanding: set[Command] = field(default_factory=set)
     """Every command and read that has no outcome yet; the deadline sweeper looks here."""

@@ -73,8 +73,7 @@ class PartitionWorker:
         """
         context = self._context
         try:
-            async with context.takeovers:
-                machine = await take_over(context, self.at, self._behaviors, reason, self._keep)
+            machine = await take_over(context, self.at, self._behaviors, reason, self._keep)
             async with asyncio.TaskGroup() as tasks:
                 self._appends = Appends(context, self.at, machine, self._settle, self._resumed)
                 self._execution = Execution(context, self.at, machine, tasks, self._appends.wake)

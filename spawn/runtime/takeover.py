@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from eventstore.codec import ClaimBody, decode_claim_body, encode_claim_body
 from eventstore.errors import LogUnavailable, SnapshotsUnavailable, UnreadableBody, UnreadablePrefix
 from eventstore.log import LogRecord, TopicPartition
-from eventstore.records import Claim, StoredRecord, decode_prefix, encode_claim
+from eventstore.records import Claim, Prefix, StoredRecord, decode_prefix, encode_claim
 from eventstore.rows import Checkpoint
 from spawn.core.behavior import Behavior
 from spawn.core.checkpoint import CheckpointUnreadable
@@ -71,8 +71,9 @@ async def take_over(
         machine = Partition(behaviors, context.settings.limits)
         keep(machine)
         try:
-            await _read_to_end(context, at, machine)
-            await _claim(context, at, machine, reason)
+            async with context.takeovers:
+                await _read_to_end(context, at, machine)
+                await _claim(context, at, machine, reason)
         except (LogUnavailable, SnapshotsUnavailable) as error:
             _logger.warning("%s: taking it over waits: %s", at, error)
             await backoff.sleep()
@@ -99,10 +100,16 @@ async def _read_to_end(context: NodeContext, at: TopicPartition, machine: Partit
         _logger.warning("%s: %s; reading the log from its start", at, error)
         first = machine.restore(None, start)
     await _refuse_foreign(context, at, start, end)
-    async for chunk in context.log.read(at, first, end):
-        for index in range(0, len(chunk), _REPLAY_SLICE):
-            machine.replay(chunk[index : index + _REPLAY_SLICE])
-            await asyncio.sleep(0)
+    try:
+        async for chunk in context.log.read(at, first, end):
+            for index in range(0, len(chunk), _REPLAY_SLICE):
+                machine.replay(chunk[index : index + _REPLAY_SLICE])
+                await asyncio.sleep(0)
+    except LossDetected as error:
+        if checkpoint is not None and not await _knows(context, at, checkpoint.log_id, start, end):
+            what = f"the snapshots of {at} are of another log than the one there now"
+            raise _foreign_snapshots(at, checkpoint, what) from error
+        raise
 
 
 async def _usable(
@@ -117,13 +124,41 @@ async def _usable(
             context.discarded.add(at.topic)
             context.say(f"discarded the snapshots of {at.topic}: its log is gone")
         return None
-    raise ForeignLog(
-        f"the snapshots of {at} reach offset {checkpoint.offset}, the log ends at {end}: they "
-        f"belong to another log (id {checkpoint.log_id.hex()}), or the log lost its records",
+    what = f"the snapshots of {at} reach offset {checkpoint.offset}, the log ends at {end}"
+    raise _foreign_snapshots(at, checkpoint, what)
+
+
+def _foreign_snapshots(at: TopicPartition, checkpoint: Checkpoint, what: str) -> ForeignLog:
+    return ForeignLog(
+        f"{what}: they belong to another log (id {checkpoint.log_id.hex()}), or the log lost its "
+        "records",
         at=str(at),
         hint="point SPAWN_POSTGRES_DSN and SPAWN_KAFKA_BOOTSTRAP_SERVERS at servers that belong "
         "together, or use another system name",
     )
+
+
+async def _knows(
+    context: NodeContext, at: TopicPartition, log_id: bytes, start: int, end: int
+) -> bool:
+    """Tell whether some claim bears that log id, or none is left; reads all of the partition."""
+    claims = 0
+    async for chunk in context.log.read(at, start, end):
+        for stored in chunk:
+            record = _readable(stored)
+            if isinstance(record, Claim):
+                claims += 1
+                if record.log_id == log_id:
+                    return True
+        await asyncio.sleep(0)
+    return claims == 0
+
+
+def _readable(stored: StoredRecord) -> Prefix | None:
+    try:
+        return decode_prefix(stored.value)
+    except UnreadablePrefix:
+        return None
 
 
 async def _refuse_foreign(context: NodeContext, at: TopicPartition, start: int, end: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from eventstore.errors import EventStoreError
 from spawn.errors import SpawnError
 from spawn.runtime.takeover import PartitionLost
 
@@ -10,7 +11,7 @@ __all__ = ["first_error"]
 
 def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """Return the first of our own errors in a group, however deep; else the group itself."""
-    told = group.subgroup((PartitionLost, SpawnError))
+    told = group.subgroup((PartitionLost, SpawnError, EventStoreError))
     while told is not None:
         first = told.exceptions[0]
         if not isinstance(first, BaseExceptionGroup):

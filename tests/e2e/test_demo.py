@@ -118,7 +118,7 @@ def test_a_demo_that_is_ended_takes_its_servers_with_it(
     demo = start_demo(tmp_path / "demo", "--rows", "60000")
     wait_for_line(demo, "without a tail number")
     demo.send_signal(number)
-    output, _ = demo.communicate(timeout=60)
+    output, _ = demo.communicate(timeout=120)
     assert demo.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 130), output
     assert "Traceback" not in output
     assert_nothing_is_left(tmp_path / "demo", within_s=10.0)
@@ -130,11 +130,11 @@ def test_keep_leaves_everything_up_and_the_next_run_starts_anew(tmp_path: Path) 
     wait_for_line(demo, "Everything stays up until Ctrl-C")
     assert processes_of(tmp_path / "demo")
     demo.send_signal(signal.SIGINT)
-    output, _ = demo.communicate(timeout=60)
+    output, _ = demo.communicate(timeout=120)
     assert demo.returncode == 0, output
     assert_nothing_is_left(tmp_path / "demo", within_s=5.0)
 
     again = start_demo(tmp_path / "demo", "--rows", "300")
-    output, _ = again.communicate(timeout=60)
+    output, _ = again.communicate(timeout=120)
     assert again.returncode == 0, output
     assert "Every aircraft is right" in output

@@ -8,6 +8,7 @@ was read and every "not executed" can be held against it, and against real time.
 from __future__ import annotations
 
 import enum
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -93,5 +94,4 @@ def _short(each: Seen | None) -> str:
 
 
 def _repeated(numbers: Sequence[int]) -> set[int]:
-    seen: set[int] = set()
-    return {number for number in numbers if number in seen or seen.add(number)}  # type: ignore[func-returns-value]
+    return {number for number, times in Counter(numbers).items() if times > 1}

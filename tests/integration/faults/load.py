@@ -85,9 +85,7 @@ class Load:
     @property
     def done(self) -> int:
         """How many commands were acknowledged so far."""
-        return sum(
-            each.outcome is Outcome.DONE and each.number is not None for each in self.seen
-        )
+        return sum(each.outcome is Outcome.DONE and each.number is not None for each in self.seen)
 
     async def progress(self, commands: int = 20, within_s: float = 30.0) -> float:
         """Wait until so many more commands were acknowledged; return how long it took."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.faults.load import Load
-from tests.integration.node.log_reading import count_records
+from tests.integration.node.log_reading import append_again, count_records
 from tests.integration.node.running import Client
 from tests.integration.node.servers import NewNodes
 from tests.services.apache_kafka import ApacheKafka
@@ -56,3 +56,26 @@ async def test_the_broker_goes_away_and_comes_back(
     async with Client.open(node.url) as client:
         assert (await client.send("GET", "/health/ready")).status == 200
     assert await node.stop() == 0
+
+
+async def test_batches_that_are_stored_again_do_not_count(
+    apache_kafka: ApacheKafka, postgres_dsn: str, new_nodes: NewNodes
+) -> None:
+    """Copies of everything land between the commits of a node under load, and in its next tail."""
+    nodes = new_nodes(apache_kafka.bootstrap, postgres_dsn, JOURNAL)
+    nodes.settings["SNAPSHOTS_FLUSH_INTERVAL"] = "1h"
+    node = await nodes.start().serving()
+    topic = f"spawn.{nodes.system}.Journal"
+    copies = 0
+    async with Load(node.url, keys=False) as load:
+        for _ in range(2):
+            await load.progress(30)
+            copies += await append_again(apache_kafka.bootstrap, topic)
+        await load.progress(30)
+    assert set(load.answers) == {"200"}, load.answers
+    await load.check(node.url)
+    await node.kill()
+    node = await nodes.start().serving()
+    await load.check(node.url)
+    found = await count_records(apache_kafka.bootstrap, topic)
+    assert found["void Commit"] == copies > 0, found

@@ -16,14 +16,15 @@ from tests.services.ports import free_port
 
 JOURNAL = Path(__file__).with_name("journal.py")
 SEED = 20130101
-SETTINGS = {"SNAPSHOTS_FLUSH_INTERVAL": "300ms"}
+FLUSH_INTERVAL = "300ms"
 
 
 async def kill_and_restart(nodes: Nodes, seed: int, rounds: int) -> None:
     """Kill and restart a node under load; then check everything that callers saw."""
+    nodes.settings["SNAPSHOTS_FLUSH_INTERVAL"] = FLUSH_INTERVAL
     dice = random.Random(seed)
     port = free_port()
-    node = await nodes.start(HTTP_PORT=port, **SETTINGS).serving()
+    node = await nodes.start(HTTP_PORT=port).serving()
     print(f"seed {seed}")
     async with Load(node.url, seed=seed) as load:
         for number in range(rounds):
@@ -31,7 +32,7 @@ async def kill_and_restart(nodes: Nodes, seed: int, rounds: int) -> None:
             await asyncio.sleep(dice.uniform(0, 0.7))
             before = load.done
             await node.kill()
-            node = nodes.start(HTTP_PORT=port, **SETTINGS)
+            node = nodes.start(HTTP_PORT=port)
             waited_s = await load.progress(1)
             print(f"round {number}: killed after {before} commits, serving {waited_s:.2f} s later")
             assert waited_s < 20

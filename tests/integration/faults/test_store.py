@@ -19,7 +19,7 @@ from tests.integration.node.running import Client
 from tests.integration.node.servers import NewNodes
 
 JOURNAL = Path(__file__).with_name("journal.py")
-SETTINGS = {"SNAPSHOTS_FLUSH_INTERVAL": "300ms"}
+FLUSH_INTERVAL = "300ms"
 
 
 @pytest.fixture
@@ -68,11 +68,12 @@ async def test_the_database_is_killed_and_comes_back(
 ) -> None:
     """Actors in memory go on, others are told so; afterwards all is loaded and flushed again."""
     nodes = new_nodes(tansu, store.postgres_dsn, JOURNAL)
-    first = await nodes.start(**SETTINGS).serving()
+    nodes.settings["SNAPSHOTS_FLUSH_INTERVAL"] = FLUSH_INTERVAL
+    first = await nodes.start().serving()
     async with Client.open(first.url) as client:
         assert (await client.invoke("Journal/cold", "append", 1)).status == 200
     assert await first.stop() == 0
-    node = await nodes.start(**SETTINGS).serving()
+    node = await nodes.start().serving()
     async with Client.open(node.url) as client, Load(node.url, keys=False) as load:
         await load.progress(60)
         await store.kill("postgres")
@@ -94,7 +95,7 @@ async def test_the_database_is_killed_and_comes_back(
         for actor_id in ("j0", "j4", "cold"):
             await wait_stored(store.postgres_dsn, client, actor_id)
     await node.kill()
-    node = await nodes.start(**SETTINGS).serving()
+    node = await nodes.start().serving()
     await load.check(node.url)
 
 
@@ -103,11 +104,12 @@ async def test_the_database_freezes_and_thaws(
 ) -> None:
     """Nobody in memory waits for it; who has to be loaded waits until its deadline or the thaw."""
     nodes = new_nodes(tansu, store.postgres_dsn, JOURNAL)
-    first = await nodes.start(**SETTINGS).serving()
+    nodes.settings["SNAPSHOTS_FLUSH_INTERVAL"] = FLUSH_INTERVAL
+    first = await nodes.start().serving()
     async with Client.open(first.url) as client:
         assert (await client.invoke("Journal/cold", "append", 1)).status == 200
     assert await first.stop() == 0
-    node = await nodes.start(**SETTINGS).serving()
+    node = await nodes.start().serving()
     async with Client.open(node.url) as client, Load(node.url, keys=False) as load:
         await load.progress(60)
         await store.freeze("postgres")
@@ -134,7 +136,8 @@ async def test_the_database_is_put_back_to_an_older_copy(
 ) -> None:
     """While the node runs, with actors that are only in the store, and between two runs."""
     nodes = new_nodes(tansu, store.postgres_dsn, JOURNAL)
-    node = await nodes.start(**SETTINGS).serving()
+    nodes.settings["SNAPSHOTS_FLUSH_INTERVAL"] = FLUSH_INTERVAL
+    node = await nodes.start().serving()
     folder = store.endpoints.data_folder
     data, copy = folder / "pg", folder / "pg.copy"
 
@@ -161,7 +164,7 @@ async def test_the_database_is_put_back_to_an_older_copy(
             await wait_stored(store.postgres_dsn, client, actor_id)
     await node.kill()
     await replace(copy, data)
-    node = await nodes.start(**SETTINGS).serving()
+    node = await nodes.start().serving()
     async with Load(node.url, prefix="late") as late:
         await early.check(node.url)
         await load.check(node.url)

@@ -6,10 +6,10 @@ from collections import Counter
 
 from eventstore.fencing import Fence
 from eventstore.kafka_log import KafkaLog, KafkaSettings
-from eventstore.log import TopicPartition
-from eventstore.records import decode_prefix
+from eventstore.log import LogRecord, TopicPartition
+from eventstore.records import Commit, decode_prefix
 
-__all__ = ["count_records", "released_partitions"]
+__all__ = ["append_again", "count_records", "released_partitions"]
 
 
 async def _read(kafka: str, topic: str, partitions: int) -> tuple[Counter[str], int]:
@@ -29,6 +29,28 @@ async def _read(kafka: str, topic: str, partitions: int) -> tuple[Counter[str], 
     finally:
         await log.close()
     return found, released
+
+
+async def append_again(kafka: str, topic: str, partitions: int = 3) -> int:
+    """Append a copy of each partition's commits so far, as one batch; return how many."""
+    copies = 0
+    log = KafkaLog(KafkaSettings(servers=kafka))
+    try:
+        for partition in range(partitions):
+            at = TopicPartition(topic, partition)
+            start, end = await log.bounds(at)
+            batch = [
+                LogRecord(stored.key, stored.value)
+                async for chunk in log.read(at, start, end)
+                for stored in chunk
+                if isinstance(decode_prefix(stored.value), Commit) and stored.value is not None
+            ]
+            if batch:
+                await log.append(at, batch, 0)
+            copies += len(batch)
+    finally:
+        await log.close()
+    return copies
 
 
 async def count_records(kafka: str, topic: str, partitions: int = 3) -> Counter[str]:

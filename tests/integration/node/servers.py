@@ -73,7 +73,9 @@ def new_nodes(tmp_path: Path) -> Iterator[NewNodes]:
     made: list[Nodes] = []
 
     def make(kafka: str, dsn: str, target: Path | str | None = None) -> Nodes:
-        nodes = Nodes(tmp_path, kafka, dsn) if target is None else Nodes(tmp_path, kafka, dsn, target)
+        nodes = (
+            Nodes(tmp_path, kafka, dsn) if target is None else Nodes(tmp_path, kafka, dsn, target)
+        )
         made.append(nodes)
         return nodes
 

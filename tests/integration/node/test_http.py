@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.integration.node.running import Client, Faulty
+from tests.integration.node.running import Client
 from tests.integration.node.servers import NewNodes
 
 
