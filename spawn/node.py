@@ -25,7 +25,7 @@ from eventstore.errors import (
 from eventstore.kafka_log import KafkaAdmin, KafkaLog
 from eventstore.kafka_log import KafkaSettings as KafkaAddress
 from eventstore.postgres_snapshots import PostgresSnapshots
-from spawn.api.server import HttpLimits, HttpServer
+from spawn.api.server import HttpLimits, HttpServer, reserve
 from spawn.config import Settings
 from spawn.core.partition import Limits
 from spawn.errors import LogUnreachable, StartRefused, StoreUnreachable
@@ -140,15 +140,18 @@ async def serve(
 ) -> None:
     """Run a node until SIGINT or SIGTERM, then stop it in order; a second signal stops it at once.
 
-    `sock` is a listening socket to serve on, instead of host and port of the settings.
+    `sock` is a bound socket to serve on, instead of host and port of the settings.
 
     Raises: StartRefused and its kinds, LogUnreachable, StoreUnreachable, PortTaken, Fenced.
     """
     stop = _Stop()
     settings = with_system_of(target, settings)
-    async with connected(settings) as adapters:
-        with stop.on_signals(), _in_own_words(settings):
-            await _serve(settings, target, options, adapters, stop, sock)
+    # Reserved before anything is claimed: a node that can't serve must not displace one that does.
+    listener = sock or reserve(settings.http.host, settings.http.port)
+    with contextlib.closing(listener):
+        async with connected(settings) as adapters:
+            with stop.on_signals(), _in_own_words(settings):
+                await _serve(settings, target, options, adapters, stop, listener)
 
 
 async def _serve(
@@ -157,7 +160,7 @@ async def _serve(
     options: RunOptions,
     adapters: Adapters,
     stop: _Stop,
-    sock: socket.socket | None,
+    listener: socket.socket,
 ) -> None:
     if not settings.nats.url:
         options.say("no NATS address (SPAWN_NATS_URL): calls between systems are off")
@@ -165,10 +168,11 @@ async def _serve(
         topics = await prepare(settings, target, adapters, options)
     if stop.asked.is_set():
         return
+    url = f"http://{settings.http.host}:{listener.getsockname()[1]}"
     node = Node(
         NodePlan(
             system=settings.system,
-            endpoint=f"http://{settings.http.host}:{settings.http.port}",
+            endpoint=url,
             behaviors=target.behaviors,
             topics=topics,
             log=adapters.log,
@@ -185,8 +189,6 @@ async def _serve(
         server = HttpServer(
             dispatcher,
             new_error_id=lambda: random_id().hex()[:12],
-            host=settings.http.host,
-            port=settings.http.port,
             limits=HttpLimits(
                 body_bytes_max=settings.http.body_limit_bytes,
                 timeout_default_s=settings.http.timeout_s,
@@ -196,12 +198,12 @@ async def _serve(
         try:
             # On a first start there is nothing to wait for; later on calls wait for their owner.
             if not fresh:
-                await server.start(sock)
+                await server.start(listener)
             await stop.unless(node.serving)
             if fresh and not stop.asked.is_set():
-                await server.start(sock)
+                await server.start(listener)
             if not stop.asked.is_set():
-                options.on_serving(f"http://{settings.http.host}:{server.port}")
+                options.on_serving(url)
                 await stop.asked.wait()
             options.say("stopping: calls under way are finished, new ones refused")
             async with asyncio.TaskGroup() as tasks:

@@ -19,7 +19,7 @@ from spawn.api.routes import HttpLimits, Routes
 from spawn.core.ingress import Ingress
 from spawn.errors import InvalidSettings, PortTaken, StartRefused
 
-__all__ = ["HttpLimits", "HttpServer"]
+__all__ = ["HttpLimits", "HttpServer", "reserve"]
 
 _BACKLOG: Final = 1024
 """Connections that the kernel holds until we accept them: a burst of callers, or a restart under
@@ -132,6 +132,27 @@ class HttpServer:
             self._loop,
             client_max_size=self._limits.body_bytes_max,
         )
+
+
+def reserve(host: str, port: int) -> socket.socket:
+    """Bind an address without listening: nobody else can take it, callers are still refused.
+
+    Raises: PortTaken, InvalidSettings (the address is none of this machine, or not allowed).
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        reserved = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise _no_listening(host, port, error) from error
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        reserved.bind(address)
+    except OSError as error:
+        reserved.close()
+        raise _no_listening(host, port, error) from error
+    return reserved
 
 
 def _no_listening(host: str, port: int, error: OSError) -> StartRefused:

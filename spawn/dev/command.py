@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from spawn import __version__
+from spawn.api.server import reserve
 from spawn.config import SecretUrl, Settings
 from spawn.dev import dev_file
 from spawn.dev.dev_file import DevFile
@@ -98,22 +99,12 @@ def _example(target: Target, url: str) -> str:
 
 
 def _bind(host: str, port: int, say: Callable[[str], None]) -> socket.socket:
-    """Reserve the port before anything is started; another one if it is taken.
-
-    Bound but not listening: calls are refused until the node serves.
-    """
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    """Reserve the port before anything is started; another one if it is taken."""
     try:
-        listener.bind((host, port))
-    except OSError as error:
-        try:
-            listener.bind((host, 0))
-        except OSError:
-            listener.close()
-            raise PortTaken(f"can't listen on {host}: {error}", at="http.host") from error
-        say(f"port {port} is in use ({error.strerror}): another one is taken")
-    return listener
+        return reserve(host, port)
+    except PortTaken as taken:
+        say(f"{taken}: another one is taken")
+        return reserve(host, 0)
 
 
 def _on_stack(settings: Settings, endpoints: Endpoints) -> Settings:
