@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import is_hypothesis_test, settings
 
 from tests.services import apache_kafka as kafka
 from tests.services.apache_kafka import ApacheKafka
@@ -20,6 +20,8 @@ _TESTS = Path(__file__).parent
 # Seconds for one test, its fixtures not counted; for all others see `timeout` in pyproject.toml.
 # A test that knows better marks itself: `@pytest.mark.timeout(20)`.
 _TIMEOUT_S = {"contract": 60, "integration": 180, "simulation": 60, "compat": 10, "e2e": 300}
+
+_PROPERTY_TIMEOUT_S = 120
 
 _kafka_missing = pytest.StashKey[str]()
 _kafka_skipped = pytest.StashKey[int]()
@@ -35,6 +37,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give every test the time limit of its folder, and those that ask for Kafka their marker."""
     for item in items:
         folder = item.path.relative_to(_TESTS).parts[0]
+        marked = item.get_closest_marker("timeout") is not None
+        if is_hypothesis_test(getattr(item, "function", None)) and not marked:
+            # Hundreds of examples, and on a busy machine each may take five times as long.
+            item.add_marker(pytest.mark.timeout(_PROPERTY_TIMEOUT_S))
         if folder in _TIMEOUT_S and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(_TIMEOUT_S[folder]))
         if {"apache_kafka", "apache_kafka_server"} & set(getattr(item, "fixturenames", ())):

@@ -91,6 +91,13 @@ class Actor:
         self.parked = ""
         """Why its state can't be rebuilt; empty: it can."""
 
+    def save_key_again(self, commit: Commit) -> None:
+        """The store lost this commit's row: let the next flush write its key once more."""
+        if commit.key is not None and self.keys is not None:
+            bound = self.keys.bound.get(commit.key.key)
+            if bound is not None:
+                self.keys.unsaved[commit.key.key] = bound
+
     @property
     def name(self) -> str:
         """`Type/id`, for people."""

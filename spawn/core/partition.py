@@ -228,6 +228,8 @@ class Partition:
         if not work.mailbox:
             self.residents.release_work(actor)
             return None
+        if actor.state is UNLOADED:
+            return None  # it is being loaded; `loaded` comes first, then it is started
         command = work.mailbox[0]
         if command.key is not None and work.keys is not None and command.key.key in work.keys:
             return None  # judged after the command in flight with the same key (protocol 7)
@@ -276,6 +278,8 @@ class Partition:
             work.stale = False
             self.resumable.append(actor)
             return
+        # Another command may have run since: log time never goes back.
+        time_us = self.time(time_us)
         body = _encode(command, decision)
         if len(body) > self.limits.commit_bytes_max:
             decision = self._too_large(actor, command, decision, work, len(body))
@@ -471,6 +475,11 @@ class Partition:
                     self.residents.release_work(actor)
 
     # --- reads -----------------------------------------------------------------------------------
+
+    @property
+    def appending(self) -> bool:
+        """Tell whether an append is in flight, a Barrier included."""
+        return self._appending
 
     def read(self, command: Command, now: float) -> Actor | None:
         """Return the actor if the read may run now on its committed state.

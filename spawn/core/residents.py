@@ -19,6 +19,7 @@ from spawn.core.commands import Command
 from spawn.core.fold import Fold
 from spawn.core.keys import BoundKey, Keys
 from spawn.core.tail import Base, Tail
+from spawn.errors import StartRefused
 
 __all__ = ["Capture", "Captured", "Residents"]
 
@@ -84,7 +85,14 @@ class Residents:
         """Take a valid commit that was read from the log; its actor is dirty."""
         table = self._by_name.get(commit.type)
         key, value = stored.key, stored.value
-        if table is None or key is None or value is None:
+        if table is None:
+            # A checkpoint behind its commits would lose them for who serves the type later.
+            raise StartRefused(
+                f"the topic holds commits of type {commit.type.decode()} (offset {stored.offset}), "
+                "which this node does not serve",
+                hint="types that share a topic are served by the same node: name them all",
+            )
+        if key is None or value is None:
             return
         actor = table.actors.get(key)
         if actor is None:
@@ -140,6 +148,7 @@ class Residents:
                 actor.dirt = Dirt.DIRTY
                 self.dirty.append(actor)
             if actor.state is not UNLOADED:
+                actor.save_key_again(commit)
                 continue
             if id(actor) not in tails:
                 tails[id(actor)] = (actor, Tail(commit))
@@ -172,6 +181,8 @@ class Residents:
             fresh: Mapping[bytes, BoundKey] = {}
             dropped: Sequence[bytes] = ()
             keys = actor.keys
+            if actor.state is UNLOADED and actor.tail is not None:
+                keys = actor.tail.bind_keys(None)  # parked: what the tail binds must not be lost
             if keys is not None and (keys.unsaved or keys.dropped):
                 fresh, keys.unsaved = keys.unsaved, {}
                 dropped, keys.dropped = keys.dropped, []

@@ -18,11 +18,12 @@ from eventstore.rows import ActorName, ActorRow, KeyRow, Loaded
 from eventstore.snapshots import SnapshotStore
 from spawn.core.actors import UNLOADED, Actor
 from spawn.core.behavior import Behavior
-from spawn.core.checkpoint import restore_fold
-from spawn.core.fold import Fold
+from spawn.core.checkpoint import CheckpointUnreadable, restore_fold
+from spawn.core.fold import Fold, LossDetected
 from spawn.core.keys import BoundKey, Keys
 from spawn.core.partition import Partition
 from spawn.core.tail import Base, base_from_row, fold_tail
+from spawn.errors import PartitionStopped
 
 __all__ = ["Activation", "refold"]
 
@@ -42,6 +43,7 @@ class Activation:
         self._machine = machine
         self._log = log
         self._store = store
+        self._reading_again = asyncio.Lock()
 
     async def load(self, actors: Sequence[Actor]) -> Mapping[Actor, str]:
         """Give every actor its state; return those whose state can't be rebuilt, and why.
@@ -85,6 +87,15 @@ class Activation:
         Every record from the stored checkpoint on makes its actor dirty, so that the next flush
         writes it. Source: log protocol 4, last rule but one.
         """
+        async with self._reading_again:  # twice at once would give actors their records twice
+            try:
+                await self._read_again()
+            except (LossDetected, CheckpointUnreadable) as error:
+                raise PartitionStopped(
+                    f"{self._at} stopped while the store was caught up: {error}", at=str(self._at)
+                ) from error
+
+    async def _read_again(self) -> None:
         machine = self._machine
         checkpoint = await self._store.checkpoint(self._at)
         end = machine.residents.base

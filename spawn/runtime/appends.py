@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from eventstore.errors import LogRefused, LogUnavailable, UnreadablePrefix
+from eventstore.errors import LogRefused, LogUnavailable, TopicMissing, UnreadablePrefix
 from eventstore.log import LogRecord, TopicPartition
 from eventstore.records import StoredRecord
 from spawn.core.actors import Actor, Entry
@@ -66,7 +66,7 @@ class Appends:
             try:
                 while (append := machine.cut(clock.monotonic())) is not None:
                     await self._append(append)
-            except (LossDetected, UnreadablePrefix) as error:
+            except (LossDetected, UnreadablePrefix, LogRefused, TopicMissing) as error:
                 machine.phase = Phase.STOPPED
                 raise PartitionStopped(
                     f"{self._at} stopped: {error}",
@@ -113,6 +113,8 @@ class Appends:
     async def _recover(self, cause: LogUnavailable) -> None:
         """The outcome is unknown: claim again, read what counts, run the rest again."""
         machine = self._machine
+        if machine.phase is Phase.RELEASED:
+            return  # nothing may be written behind a Release
         _logger.warning("%s: an append's outcome is unknown (%s); claiming again", self._at, cause)
         machine.lost()
         backoff = Backoff()

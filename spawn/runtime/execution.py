@@ -134,7 +134,8 @@ class Execution:
         try:
             first = await read_one(self._context.log, self._at, actor.id, bound.offset)
             body = decode_commit_body(first.value, first.commit.body_at)
-            reply = self._reply_again(actor, command, body)
+            differs = command.key.payload != bound.payload
+            reply = None if differs else self._reply_again(actor, command, body)
         except ReplyGone as error:
             self._refuse(actor, command, error)
         except (LogRefused, CorruptRecord):
@@ -146,7 +147,7 @@ class Execution:
             outcome = Outcome(first.commit.outcome)
             refusal = None if body.refusal is None else Refusal(*body.refusal)
             reply_json = body.reply
-            if command.key.payload != bound.payload:
+            if differs:
                 outcome, reply_json = Outcome.REJECTED, b"null"
                 refusal = Refusal(
                     KEY_REUSED,
@@ -254,6 +255,9 @@ class Execution:
     ) -> None:
         try:
             reply = await running
+        except asyncio.CancelledError:
+            self._machine.reads.append(command)  # the partition ended: it is read elsewhere
+            raise
         except SpawnError as error:
             self._context.outstanding.discard(command)
             fail(command, error)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from eventstore.errors import LogError, UnreadablePrefix
+from spawn.core.partition import Phase
 from spawn.errors import Fenced, PartitionStopped
 from spawn.runtime.partition_worker import PartitionWorker
 from spawn.runtime.takeover import PartitionLost
@@ -79,12 +80,13 @@ class Ownership:
     async def _ours(self) -> bool:
         """Tell whether the deciding partition is ours, as its log says to its end."""
         backoff = Backoff()
-        while True:
+        while self._deciding.machine.phase is not Phase.STOPPED:
             try:
                 return await self._deciding.owned_in_log()
             except (LogError, UnreadablePrefix) as error:
                 _logger.warning("%s can't be read: %s", self._deciding.at, error)
                 await backoff.sleep()
+        return False
 
     async def _look(self) -> None:
         worker = self._deciding

@@ -296,7 +296,7 @@ class PartitionWorker:
 
     def _busy(self) -> bool:
         machine = self.machine
-        return bool(machine.pending or machine.inflight or machine.residents.busy)
+        return bool(machine.pending or machine.appending or machine.reads or machine.residents.busy)
 
     async def owned_in_log(self) -> bool:
         """Read on to the log's end beside the machine: is the current claim there still ours?

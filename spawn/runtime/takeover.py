@@ -67,8 +67,10 @@ async def take_over(
         ForeignLog: the topic or the snapshots belong to something else.
     """
     backoff = Backoff()
+    claims: set[bytes] = set()
     while True:
         machine = Partition(behaviors, context.settings.limits)
+        machine.claims = claims  # a claim of an earlier attempt may land late: it is ours too
         keep(machine)
         try:
             async with context.takeovers:
@@ -205,6 +207,8 @@ async def append_claim(
 async def _claim(context: NodeContext, at: TopicPartition, machine: Partition, reason: str) -> None:
     """Claim and read up to the claim. Raises: PartitionLost - another one got in first."""
     own = await append_claim(context, at, machine, reason)
+    if own.offset < machine.fold.position:
+        raise LossDetected(f"the log put a claim at offset {own.offset}, which it had given before")
     between: list[StoredRecord] = []
     if own.offset > machine.fold.position:
         async for chunk in context.log.read(at, machine.fold.position, own.offset):
