@@ -1,0 +1,148 @@
+"""Interleavings that a hostile reader of the code found; each was once a lost or doubled effect."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from eventstore.errors import UnreadableBody
+from eventstore.log import TopicPartition
+from eventstore.memory_log import Fault
+from eventstore.records import Commit, decode_prefix
+from eventstore.rows import ActorName, Loaded
+from spawn.core.decision import EventData
+from spawn.core.keys import digest_key
+from spawn.errors import ActorParked
+from spawn.runtime.activation import Activation
+from spawn.runtime.dispatcher import NodeDispatcher
+from spawn.runtime.partition_worker import PartitionWorker
+from tests.integration.runtime.running import AT, Cluster, add, numbers
+from tests.unit.core.harness import Lists
+
+KEY: dict[str, Any] = {"key": digest_key("k", "add", b"7"), "key_text": "k"}
+
+
+def worker_of(node: NodeDispatcher) -> PartitionWorker:
+    return node._served["List"].workers[0]
+
+
+async def flushed(node: NodeDispatcher) -> None:
+    """Wait until everything committed so far stands in the store."""
+    machine = worker_of(node).machine
+    position = machine.fold.position
+    while machine.residents.base < position:
+        await asyncio.sleep(0.01)
+
+
+async def test_a_recovery_never_starts_an_actor_that_is_still_loading(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its commands wait for its state; else they would run on none and cut its history off."""
+    cluster = Cluster(flush_interval_s=0.05)
+    async with cluster.node() as node:
+        await add(node, 1, "cold")
+        await flushed(node)
+    async with cluster.node() as node:
+        await add(node, 1, "warm")
+        load, gate = cluster.store.load, asyncio.Event()
+
+        async def slow(at: TopicPartition, actors: Sequence[ActorName]) -> Loaded:
+            loaded = await load(at, actors)
+            await gate.wait()
+            return loaded
+
+        monkeypatch.setattr(cluster.store, "load", slow)
+        cluster.log.fail(AT, Fault.LOST)
+        cold = add(node, 2, "cold")
+        assert await add(node, 2, "warm") == 2
+        gate.set()
+        assert await cold == 2
+        assert await numbers(node, "cold") == [1, 2]
+
+
+async def test_keys_of_actors_in_memory_survive_a_store_that_goes_back() -> None:
+    """The next flush writes again the keys that the older copy lacks."""
+    cluster = Cluster(flush_interval_s=0.05)
+    async with cluster.node() as node:
+        await add(node, 1, "a")
+        await flushed(node)
+        older = cluster.store.copy()
+        await add(node, 7, "a", **KEY)
+        await add(node, 1, "b")
+        await flushed(node)
+        residents = worker_of(node).machine.residents
+        assert residents.evict(residents.tables["List"].actors[b"b"])
+        cluster.store.put_back(older)
+        assert await numbers(node, "b") == [1]
+        await add(node, 2, "b")
+        await flushed(node)
+    async with cluster.node() as node:
+        assert await add(node, 7, "a", **KEY) is not None
+        assert await numbers(node, "a") == [1, 7]
+
+
+async def test_keys_of_a_parked_actor_survive_the_checkpoint_that_passes_it() -> None:
+    """A release that can't read an actor does not forget what was done under a key."""
+
+    class Broken(Lists):
+        def evolve(self, actor_id: str, state: Any, events: Sequence[EventData]) -> Any:
+            raise UnreadableBody("this release can't")
+
+    cluster = Cluster(flush_interval_s=0.05)
+    cluster.settings = Cluster().settings
+    async with cluster.node() as node:
+        await add(node, 7, "a", **KEY)
+    cluster.settings = Cluster(flush_interval_s=0.05).settings
+    async with cluster.node(Broken()) as node:
+        with pytest.raises(ActorParked):
+            await add(node, 1, "a")
+        await flushed(node)
+    async with cluster.node() as node:
+        await add(node, 7, "a", **KEY)
+        assert await numbers(node, "a") == [7]
+
+
+async def test_two_catch_ups_at_once_give_no_record_twice() -> None:
+    """Both a load and a flush may notice that the store went back."""
+    cluster = Cluster(flush_interval_s=0.05)
+    async with cluster.node() as node:
+        await add(node, 1, "a")
+        await flushed(node)
+        older = cluster.store.copy()
+        await add(node, 2, "a")
+        await add(node, 3, "a")
+        await flushed(node)
+        machine = worker_of(node).machine
+        residents = machine.residents
+        assert residents.evict(residents.tables["List"].actors[b"a"])
+        cluster.store.put_back(older)
+        activation = Activation(AT, machine, cluster.log, cluster.store)
+        await asyncio.gather(activation.read_again(), activation.read_again())
+        assert await numbers(node, "a") == [1, 2, 3]
+
+
+async def test_a_claim_of_an_earlier_attempt_that_lands_late_is_ones_own() -> None:
+    """A node does not take itself for another one."""
+    cluster = Cluster()
+    async with cluster.node() as node:
+        await add(node, 1)
+    cluster.log.fail(AT, Fault.UNACKNOWLEDGED)
+    async with cluster.node() as node:
+        assert await add(node, 2) == 2
+
+
+async def test_log_time_never_goes_back() -> None:
+    """A command decided later has a time that is not earlier, whatever clock it started with."""
+    cluster = Cluster()
+    async with cluster.node() as node:
+        machine = worker_of(node).machine
+        await add(node, 1)
+        machine._time_us += 10_000_000
+        await add(node, 2)
+        await add(node, 3, "b")
+    found = [decode_prefix(record.value) for record in cluster.log.records(AT)]
+    times = [record.time_us for record in found if isinstance(record, Commit)]
+    assert times == sorted(times)
