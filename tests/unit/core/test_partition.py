@@ -12,7 +12,7 @@ from spawn.core.fold import LossDetected
 from spawn.core.keys import digest_key
 from spawn.core.partition import LEASE_S, Phase
 from spawn.errors import MailboxFull
-from tests.unit.core.harness import FakeLog, FakeStore, Owner, command
+from tests.unit.core.harness import FakeLog, FakeStore, Lists, Owner, command
 
 
 @pytest.fixture
@@ -262,3 +262,19 @@ def test_a_checkpoint_reads_back_as_it_was_captured(owner: Owner) -> None:
         assert getattr(again.fence, name) == getattr(fold.fence, name)
     assert again.sessions.by_id == fold.sessions.by_id
     assert again.sessions.by_id[b"S" * 16].done == {4: 1}
+
+
+def test_log_time_never_goes_back(owner: Owner, log: FakeLog) -> None:
+    """A command that started earlier and is decided later takes the later one's time."""
+    slow, quick = command("add", "a", 1), command("add", "b", 1)
+    actor = owner.machine.arrive(slow)
+    assert actor is not None
+    assert owner.machine.start(actor) is slow
+    started_us = owner.machine.time(owner.now_us)
+    owner.now_us += 500
+    owner.run(quick)
+    decision = Lists().run("add", "a", (), 0, started_us, slow)
+    owner.machine.decide(actor, slow, decision, started_us)
+    owner.append()
+    times = [commit.time_us for commit in commits(log)]
+    assert times == [owner.now_us, owner.now_us]
