@@ -55,8 +55,9 @@ class Figure:
 
     def as_json(self) -> dict[str, Any]:
         """Return it with medians and verdict, for the JSON file."""
-        medians = {key: round(self.median(key), 4) for key in self.runs[0]}
-        return {**asdict(self), "medians": medians, "verdict": self.verdict}
+        medians = {key: round(self.median(key), 3) for key in self.runs[0]}
+        runs = [{key: round(value, 3) for key, value in run.items()} for run in self.runs]
+        return {**asdict(self), "runs": runs, "medians": medians, "verdict": self.verdict}
 
 
 def percentiles(latencies_s: Sequence[float]) -> dict[str, float]:

@@ -7,12 +7,13 @@ import time
 from collections.abc import Sequence
 
 from bench.figures import Figure, Target
-from bench.load import closed_loop, each_once
+from bench.load import Call, closed_loop, each_once
 from bench.world import World, counter_id
 
 __all__ = ["run"]
 
 _BEAT_S = 0.001
+_STRIDE = 37
 
 
 class _Watch:
@@ -35,28 +36,27 @@ async def run(world: World) -> list[Figure]:
     actors = world.sized(300_000)
     ids = [counter_id(n) for n in range(actors)]
     async with world.counters("pauses") as counters:
-        await each_once(counters.adding(ids), actors, 256)
+        add = counters.adding(ids)
+        await each_once(add, actors, 256)
         await asyncio.sleep(2)
         runs = [
-            await _watched(world, lambda: _load(world, counters.adding(ids)))
-            for _ in range(world.runs)
+            await _watched(world, lambda number: add(number * _STRIDE)) for _ in range(world.runs)
         ]
     target = [Target("pause_ms", 50, at_most=True)]
     return [Figure("pauses", f"longest pause, {actors:,} actors, committing", runs, target)]
 
 
-async def _load(world: World, add: object) -> Sequence[float]:
-    assert callable(add)
-    return await closed_loop(lambda n: add(n * 37), 64, max(world.seconds * 3, 6))
-
-
-async def _watched(world: World, load: object) -> dict[str, float]:
-    assert callable(load)
+async def _watched(world: World, call: Call) -> dict[str, float]:
     watch = _Watch()
-    async with asyncio.TaskGroup() as tasks:
-        watching = tasks.create_task(watch.run())
-        run = dict(await world.measure_load(load))
-        watching.cancel()
+
+    async def load() -> Sequence[float]:
+        async with asyncio.TaskGroup() as tasks:
+            watching = tasks.create_task(watch.run())
+            latencies = await closed_loop(call, 64, max(world.seconds * 3, 6))
+            watching.cancel()
+        return latencies
+
+    run = dict(await world.measure_load(load))
     run["pause_ms"] = watch.longest_s * 1e3
     run["pause_cpu_ms"] = watch.longest_cpu_s * 1e3
     return run
