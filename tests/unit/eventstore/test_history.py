@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Sequence
+
 import pytest
 
 from eventstore.errors import CorruptRecord
 from eventstore.history import read_one, walk_back
 from eventstore.log import LogRecord, TopicPartition, TopicSettings
-from eventstore.memory_log import MemoryLog
+from eventstore.memory_log import MemoryLog, MemoryRecord
 from eventstore.records import Cause, Commit, Outcome, encode_commit
 
 AT = TopicPartition("t", 0)
@@ -63,3 +65,25 @@ async def test_an_actor_without_records_has_no_history() -> None:
     """No fetch is made for it."""
     log = MemoryLog()
     assert [found async for found in walk_back(log, AT, b"0", 0)] == []
+
+
+@pytest.mark.parametrize(
+    ("actors", "rounds", "reads_max"), [(1, 600, 11), (145, 575, 11), (2_000, 5, 5)]
+)
+async def test_near_records_share_fetches_and_far_ones_are_fetched_alone(
+    actors: int, rounds: int, reads_max: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A year of one aircraft stands 145 records apart: a few fetches, not one for each."""
+    log, last = await log_with(actors, rounds)
+    read = log.read
+    ranges: list[int] = []
+
+    def counted(at: TopicPartition, start: int, end: int) -> AsyncIterator[Sequence[MemoryRecord]]:
+        ranges.append(end - start)
+        return read(at, start, end)
+
+    monkeypatch.setattr(log, "read", counted)
+    assert len([found async for found in walk_back(log, AT, b"0", last)]) == rounds
+    assert len(ranges) <= reads_max
+    if actors > 512:
+        assert ranges[1:] == [1] * (rounds - 1)
