@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from eventstore.errors import UnreadableBody
-from eventstore.log import LogRecord, TopicPartition
+from eventstore.log import LogRecord, TopicPartition, TopicSettings
 from eventstore.memory_log import Fault
 from eventstore.rows import ActorName, Loaded
+from spawn.core.behavior import ActionInfo, TypeSettings
+from spawn.core.commands import Command
 from spawn.core.decision import EventData
 from spawn.core.keys import digest_key
-from spawn.errors import ActorParked
+from spawn.errors import ActorParked, OutcomeUnknown, PartitionStopped, StartRefused
 from spawn.runtime.activation import Activation
 from spawn.runtime.dispatcher import NodeDispatcher
+from spawn.runtime.node import Node
 from spawn.runtime.partition_worker import PartitionWorker
-from tests.integration.runtime.running import AT, Cluster, add, numbers
+from tests.integration.runtime.running import AT, TOPIC, Cluster, add, call, numbers, submit
 from tests.unit.core.harness import Lists
 
 KEY: dict[str, Any] = {"key": digest_key("k", "add", b"7"), "key_text": "k"}
@@ -141,3 +145,53 @@ async def test_a_claim_of_an_earlier_attempt_that_lands_late_is_ones_own(
     monkeypatch.setattr(cluster.log, "append", landing)
     async with cluster.node() as node:
         assert await add(node, 2) == 2
+
+
+async def test_a_topic_with_commits_of_a_type_not_served_is_refused() -> None:
+    """A checkpoint that passes them would lose them for the node that serves both types."""
+    cluster = Cluster()
+    await cluster.log.create({TOPIC: TopicSettings(partitions=1)})
+    other = Lists(TypeSettings(topic="List"), "Other")
+    both = Node(replace(cluster.plan(Lists()), behaviors=[Lists(), other]))
+    async with both.running() as node:
+        await both.serving.wait()
+        await node.invoke(call("add", b"1", type="Other"))
+    with pytest.raises(StartRefused, match=r"type Other \(offset 1\)"):
+        async with cluster.node():
+            pass
+
+
+class SlowReads(Lists):
+    """Lists with a read that waits until the test lets it go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = asyncio.Event()
+        self.reading = asyncio.Event()
+        self.actions["slow"] = ActionInfo("slow", True, True, "slow() -> list[int]")
+
+    def read(
+        self, action: str, actor_id: str, state: Any, revision: int, time_us: int, command: Command
+    ) -> Any:
+        return self._slow(state) if action == "slow" else list(state)
+
+    async def _slow(self, state: Any) -> list[int]:
+        self.reading.set()
+        await self.gate.wait()
+        return list(state)
+
+
+async def test_an_async_read_is_answered_though_its_partition_stops() -> None:
+    """It is told why, at once, and not at its deadline that it was never started."""
+    cluster = Cluster()
+    behavior = SlowReads()
+    async with cluster.node(behavior) as node:
+        await add(node, 1)
+        reading = submit(node, "slow", timeout_s=30)
+        await behavior.reading.wait()
+        cluster.log.put(AT, LogRecord(b"a", b"\xe5S\x09garbled"))
+        with pytest.raises(OutcomeUnknown):
+            await add(node, 2)
+        async with asyncio.timeout(5):
+            with pytest.raises(PartitionStopped):
+                await reading
