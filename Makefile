@@ -8,9 +8,8 @@ SHELL := bash
 # The recipes run in order, whatever -j says: two checks at once only fight for the cores.
 .NOTPARALLEL:
 
-# The interpreter that makes .venv; empty: the first of these that is 3.11 or later.
+# The interpreter that makes .venv; empty: the one that .ci/find-python prints.
 PYTHON ?=
-PYTHONS := python3.11 python3.12 python3.13 python3.14 python3
 # Only packages older than this enter the lock: most poisoned releases are found within days.
 LOCK_COOL_DOWN := 7 days
 
@@ -34,17 +33,7 @@ help: ## list the targets
 
 .venv/.python:
 	@echo "== .venv: every extra and tool, once"
-	@for python in $(PYTHON) $(PYTHONS); do \
-	  if "$$python" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' \
-	    2>/dev/null; then found=$$python; break; fi; \
-	done; \
-	if [ -z "$${found:-}" ]; then \
-	  echo "No Python 3.11 or later with its venv module was found" >&2; \
-	  echo "(looked for $(strip $(PYTHON) $(PYTHONS)))." >&2; \
-	  echo "Debian, Ubuntu: apt-get install python3-venv. Or: make PYTHON=/path/to/python" >&2; \
-	  exit 1; \
-	fi; \
-	"$$found" -m venv --clear .venv
+	@found=$$(.ci/find-python $(PYTHON)); echo "== with $$found"; "$$found" -m venv --clear .venv
 	@touch $@
 
 .venv/.uv: requirements-uv.txt | .venv/.python
