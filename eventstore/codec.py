@@ -103,6 +103,8 @@ def _varint(number: int) -> bytes:
 _SHORT: Final = tuple(_varint(n) for n in range(1024))
 """Lengths below 1,024 are looked up: nearly every string and payload."""
 _END: Final = b"\x00"
+_ONE_EVENT_NO_STATE: Final = _END + _END
+"""The end of the array of events, and the null of the state."""
 _ONE: Final = _varint(1)
 
 
@@ -134,20 +136,52 @@ def encode_commit_body(
     metadata: Mapping[str, str] | None,
 ) -> bytes:
     """Return fingerprint and Avro bytes of a commit body whose payload and reply are JSON."""
-    if len(events) == 1:
+    if len(events) == 1 and state is None:
         ((name, fingerprint, data),) = events
-        effect = b"".join((_ONE, _name(name), fingerprint, _length(len(data)), data, _END))
-    elif events:
-        effect = _encode_events(events)
+        size = len(data)
+        effect = (_event_head(name, fingerprint), _SHORT[size] if size < 1024 else _varint(size))
+        after = _ONE_EVENT_NO_STATE
     else:
-        effect = _END
+        effect = (_encode_events(events), b"")
+        data = b""
+        after = _END if state is None else _encode_state(state)
+    if refusal is None and not key and not metadata:
+        rest = _plain_rest(caller)
+    else:
+        rest = _encode_rest(refusal, key, caller, metadata)
+    sent, said = len(payload), len(reply)
     return b"".join((
-        _COMMIT.fingerprint,
-        _name(action),
-        _length(len(payload)), payload, _END,
-        effect,
-        _END if state is None else b"".join((_ONE, state[0], _length(len(state[1])), state[1])),
-        _length(len(reply)), reply, _END,
+        _head(action),
+        _SHORT[sent] if sent < 1024 else _varint(sent), payload, _END,
+        *effect, data, after,
+        _SHORT[said] if said < 1024 else _varint(said), reply, rest,
+    ))  # fmt: skip
+
+
+@functools.lru_cache(maxsize=4096)
+def _head(action: str) -> bytes:
+    """Return the start of each body of an action: the schema's fingerprint, the action."""
+    return _COMMIT.fingerprint + _name(action)
+
+
+@functools.lru_cache(maxsize=4096)
+def _event_head(name: str, fingerprint: bytes) -> bytes:
+    """Return the start of an array with one event, up to the length of its data."""
+    return _ONE + _name(name) + fingerprint
+
+
+@functools.lru_cache(maxsize=4096)
+def _plain_rest(caller: str) -> bytes:
+    """Return what follows the reply in a body without refusal, key and metadata."""
+    return _encode_rest(None, "", caller, None)
+
+
+def _encode_rest(
+    refusal: tuple[str, str] | None, key: str, caller: str, metadata: Mapping[str, str] | None
+) -> bytes:
+    """Return all that follows the reply: its type, refusal, key, caller, metadata, trace."""
+    return b"".join((
+        _END,
         _END if refusal is None else _ONE + _text(refusal[0]) + _text(refusal[1]),
         _text(key) if key else _END,
         _name(caller),
@@ -156,7 +190,14 @@ def encode_commit_body(
     ))  # fmt: skip
 
 
+def _encode_state(state: StateBytes) -> bytes:
+    fingerprint, data = state
+    return b"".join((_ONE, fingerprint, _length(len(data)), data))
+
+
 def _encode_events(events: Sequence[EventBytes]) -> bytes:
+    if not events:
+        return _END
     parts = [_length(len(events))]
     for name, fingerprint, data in events:
         parts += (_name(name), fingerprint, _length(len(data)), data)

@@ -53,20 +53,24 @@ __all__ = [
     "Cause",
     "Claim",
     "Commit",
+    "CommitFields",
     "Flag",
     "LinkNumber",
     "Outcome",
+    "PLAIN",
     "Prefix",
     "Release",
     "RequestNumber",
     "StoredRecord",
     "TimerFiring",
     "UserKey",
+    "commit_start",
     "decode_prefix",
     "encode_barrier",
     "encode_claim",
     "encode_commit",
     "encode_release",
+    "has_sections",
 ]
 
 MAGIC: Final = b"\xe5S"
@@ -216,6 +220,41 @@ class Commit(msgspec.Struct, frozen=True, gc=False):
     """Where the fingerprint starts in the value; 0 in a commit that was not decoded from bytes."""
 
 
+class CommitFields(Protocol):
+    """What has a commit's prefix: a `Commit`, or what becomes one in the log."""
+
+    @property
+    def claim(self) -> bytes: ...
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def sequence(self) -> int: ...
+    @property
+    def revision(self) -> int: ...
+    @property
+    def time_us(self) -> int: ...
+    @property
+    def previous(self) -> int: ...
+    @property
+    def outcome(self) -> int: ...
+    @property
+    def cause(self) -> int: ...
+    @property
+    def flags(self) -> int: ...
+    @property
+    def type(self) -> bytes: ...
+    @property
+    def request(self) -> RequestNumber | None: ...
+    @property
+    def link(self) -> LinkNumber | None: ...
+    @property
+    def timer(self) -> TimerFiring | None: ...
+    @property
+    def key(self) -> UserKey | None: ...
+    @property
+    def repeats(self) -> int: ...
+
+
 Prefix = Claim | Commit | Release | Barrier
 
 
@@ -251,7 +290,7 @@ def encode_barrier(barrier: Barrier) -> bytes:
     return _HEAD.pack(MAGIC, VERSION, _BARRIER, barrier.claim, barrier.epoch)
 
 
-def encode_commit(commit: Commit, body: bytes) -> bytes:
+def encode_commit(commit: CommitFields, body: bytes) -> bytes:
     """Return the value of a commit; `body` starts with its schema's fingerprint.
 
     The flags REQUEST, KEY and REPEATS and the causes MESSAGE and TIMER say which optional
@@ -328,7 +367,7 @@ def _decode_rare(value: bytes) -> Prefix:
     return Claim(claim, epoch, based_on, log_id, skips, _CLAIM_HEAD.size + 8 * count)
 
 
-def _encode_sections(commit: Commit) -> bytes:
+def _encode_sections(commit: CommitFields) -> bytes:
     parts: list[bytes] = []
     if (request := commit.request) is not None:
         parts.append(_REQUEST.pack(request.session, request.n, request.low, request.issued_us))

@@ -8,7 +8,7 @@ Serve it with `spawn dev examples/counter.py`, then from another terminal
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from spawn import Actor, Rejected, action, actor
 
@@ -49,4 +49,4 @@ class Counter(Actor[Total, Added]):
     @staticmethod
     def evolve(state: Total, event: Added) -> Total:
         """Add one event to the total. Pure: it runs live and in every replay."""
-        return replace(state, total=state.total + event.n)
+        return Total(state.total + event.n)

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from eventstore.records import NO_PREVIOUS, Commit, Flag, Outcome, UserKey
+from eventstore.records import (
+    NO_CLAIM,
+    NO_PREVIOUS,
+    Commit,
+    LinkNumber,
+    RequestNumber,
+    TimerFiring,
+    UserKey,
+)
 from spawn.core.behavior import Behavior
 from spawn.core.commands import Command
 from spawn.core.decision import Decision
@@ -104,43 +112,31 @@ class Actor:
         return f"{self.table.type}/{self.id.decode()}"
 
 
-class Work:
-    """What a busy actor has besides: commands waiting, and what is not committed yet."""
+class Work(msgspec.Struct, eq=False):
+    """What a busy actor has besides: commands waiting, and what is not committed yet.
 
-    __slots__ = (
-        "batch",
-        "deleted",
-        "index",
-        "keys",
-        "loading",
-        "mailbox",
-        "reads",
-        "revision",
-        "running",
-        "stale",
-        "state",
-        "uncommitted",
-    )
+    A Struct, since most commands find their actor idle and make one (design D7).
+    """
 
-    def __init__(self, actor: Actor) -> None:
-        self.mailbox: deque[Command] = deque()
-        self.reads: list[Command] = []
-        """Reads that wait until the actor is loaded."""
-        self.loading = False
-        self.running: Command | None = None
-        """The command whose code runs (or whose first record is read): no other may start."""
-        self.stale = False
-        """What runs now builds on state that was dropped; its result is dropped too."""
-        self.state = actor.state
-        self.revision = actor.revision
-        self.deleted = actor.deleted
-        self.uncommitted = 0
-        self.keys: set[bytes] | None = None
-        """Idempotency keys of its uncommitted commands."""
-        self.batch = 0
-        """Number of the append in which its last uncommitted record was cut, ..."""
-        self.index = 0
-        """... and where in it."""
+    state: Any
+    """`state`, `revision` and `deleted` are the uncommitted ones: what its next command sees."""
+    revision: int
+    deleted: bool
+    mailbox: deque[Command] = msgspec.field(default_factory=deque)
+    reads: list[Command] = []
+    """Reads that wait until the actor is loaded."""
+    loading: bool = False
+    running: Command | None = None
+    """The command whose code runs (or whose first record is read): no other may start."""
+    stale: bool = False
+    """What runs now builds on state that was dropped; its result is dropped too."""
+    uncommitted: int = 0
+    keys: set[bytes] | None = None
+    """Idempotency keys of its uncommitted commands."""
+    batch: int = 0
+    """Number of the append in which its last uncommitted record was cut, ..."""
+    index: int = 0
+    """... and where in it."""
 
     def reset(self, actor: Actor) -> None:
         """Drop speculation: go on from the committed state."""
@@ -164,7 +160,10 @@ class Work:
 
 
 class Entry(msgspec.Struct, eq=False):
-    """One command's decision on its way into the log."""
+    """One command's decision on its way into the log, and its record's prefix.
+
+    It has the fields of a `Commit`, so that it is encoded and folded without making one.
+    """
 
     command: Command
     actor: Actor
@@ -172,22 +171,23 @@ class Entry(msgspec.Struct, eq=False):
     body: bytes
     revision: int
     time_us: int
+    outcome: int
+    cause: int
     flags: int
+    type: bytes
+    request: RequestNumber | None = None
+    key: UserKey | None = None
+    """The key that this record binds: a repetition and a failure bind none."""
     repeats: int = 0
     """Offset of the first record, for a repetition under the same key."""
     first_revision: int = 0
     """Revision that the first record left behind, for the repetition's answer."""
-    prefix: Commit | None = None
-    """As cut."""
+    claim: bytes = NO_CLAIM
+    """This and the next three are known once it is cut."""
+    epoch: int = 0
+    sequence: int = 0
+    previous: int = NO_PREVIOUS
+    link: LinkNumber | None = None
+    timer: TimerFiring | None = None
     offset: int = 0
     """As committed."""
-
-    @property
-    def changes(self) -> bool:
-        """Tell whether the commit changes the actor's state."""
-        return self.decision.outcome is Outcome.APPLIED
-
-    @property
-    def binds(self) -> UserKey | None:
-        """Return the key that this record binds: a repetition and a failure bind none."""
-        return self.command.key if self.flags & Flag.KEY else None

@@ -16,6 +16,7 @@ from eventstore.records import (
     Cause,
     Claim,
     Commit,
+    CommitFields,
     Prefix,
     Release,
     StoredRecord,
@@ -109,7 +110,7 @@ class Fold:
             )
         return None
 
-    def commit(self, commit: Commit, offset: int) -> None:
+    def commit(self, commit: CommitFields, offset: int) -> None:
         """Fold a valid commit's part in the partition: time, horizon, sessions.
 
         The order is the protocol's (7, Fold): the time first, then the request, then forgetting.

@@ -5,7 +5,7 @@ Free of server and client-library types, so that an edge can be exchanged (depen
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -22,6 +22,7 @@ __all__ = [
     "Ingress",
     "NodeStatistics",
     "PartitionStatistics",
+    "PendingAnswer",
     "StateAnswer",
 ]
 
@@ -104,15 +105,29 @@ COMMIT_BUCKETS_S = (
 """Upper bounds of the buckets of `commit_seconds`."""
 
 
+class PendingAnswer(Awaitable[Answer], Protocol):
+    """The answer to a call, once it is there; an `asyncio.Future` is one.
+
+    It can be awaited, or taken by a callback: a call then costs its edge no task.
+    """
+
+    def add_done_callback(self, callback: Callable[[Any], object], /) -> None: ...
+    def cancel(self) -> bool: ...
+    def cancelled(self) -> bool: ...
+    def exception(self) -> BaseException | None: ...
+    def result(self) -> Answer: ...
+
+
 class Ingress(Protocol):
     """What an edge may ask of a node. Every method may raise any `SpawnError`."""
 
-    async def invoke(self, call: Call) -> Answer:
-        """Run an action, wait for its commit, answer.
+    def invoke(self, call: Call) -> PendingAnswer:
+        """Start an action; its answer is there when its commit is in the log.
 
-        Cancelling gives up the wait, never the command. Raises, beside what validation finds:
-        Rejected, ActionFailed, KeyReused, MailboxFull, TooManyWaiting, NotStarted (the deadline
-        passed and it was not started), OutcomeUnknown (it may have been), Fenced, Draining.
+        Cancelling gives up the wait, never the command. What validation finds is raised at once;
+        the pending answer may end with Rejected, ActionFailed, KeyReused, MailboxFull,
+        TooManyWaiting, NotStarted (the deadline passed and it was not started), OutcomeUnknown (it
+        may have been), Fenced, Draining.
         """
         ...
 

@@ -278,14 +278,14 @@ class Partition:
             work.stale = False
             self.resumable.append(actor)
             return
-        # Another command may have run since: log time never goes back.
-        time_us = self.time(time_us)
+        if time_us < self._time_us:
+            time_us = self._time_us  # another command has run since: log time never goes back
         body = _encode(command, decision)
         if len(body) > self.limits.commit_bytes_max:
             decision = self._too_large(actor, command, decision, work, len(body))
             body = _encode(command, decision)
-        applied = decision.outcome is Outcome.APPLIED
-        if applied:
+        outcome = decision.outcome
+        if outcome is Outcome.APPLIED:
             work.revision += 1
             work.state = decision.state
             work.deleted = decision.deleted
@@ -298,12 +298,25 @@ class Partition:
             or decision.deleted
         ):
             flags = _flags(command, decision, first is not None)
-        entry = Entry(command, actor, decision, body, work.revision, time_us, flags)
+        entry = Entry(
+            command,
+            actor,
+            decision,
+            body,
+            work.revision,
+            time_us,
+            outcome,
+            command.cause,
+            flags,
+            actor.table.name,
+            command.request,
+        )
         if first is not None:
             entry.repeats, entry.first_revision = first
         self._time_us = time_us
         work.uncommitted += 1
         if flags & Flag.KEY and command.key is not None:
+            entry.key = command.key
             if work.keys is None:
                 work.keys = set()
             work.keys.add(command.key.key)
@@ -351,15 +364,8 @@ class Partition:
         if not self.pending:
             barrier = Barrier(self.mine, self.fold.fence.epoch)
             return Append(((None, encode_barrier(barrier)),), True)
-        self.inflight = self._take_batch()
-        sequence = self.fold.fence.next
-        return Append(
-            [
-                self._cut_entry(entry, sequence + index, index)
-                for index, entry in enumerate(self.inflight)
-            ],
-            False,
-        )
+        self.inflight = inflight = self._take_batch()
+        return Append([self._cut_entry(entry, n) for n, entry in enumerate(inflight)], False)
 
     def _take_batch(self) -> list[Entry]:
         pending, limits = self.pending, self.limits
@@ -380,32 +386,16 @@ class Partition:
         self._pending_bytes -= size
         return pending[:count]
 
-    def _cut_entry(self, entry: Entry, sequence: int, index: int) -> tuple[bytes, bytes]:
+    def _cut_entry(self, entry: Entry, index: int) -> tuple[bytes, bytes]:
         """Encode an entry whose place in the log is known now, but for the batch's offset."""
-        actor, command = entry.actor, entry.command
+        actor, fence = entry.actor, self.fold.fence
         work = actor.work
         assert work is not None, "an uncommitted record keeps its actor busy"
         previous = work.index - index if work.batch == self._batch else actor.offset
         work.batch, work.index = self._batch, index
-        flags = entry.flags
-        prefix = entry.prefix = Commit(
-            self.mine,
-            self.fold.fence.epoch,
-            sequence,
-            entry.revision,
-            entry.time_us,
-            previous,
-            entry.decision.outcome,
-            command.cause,
-            flags,
-            actor.table.name,
-            command.request,
-            None,
-            None,
-            command.key if flags & Flag.KEY else None,
-            entry.repeats,
-        )
-        return actor.id, encode_commit(prefix, entry.body)
+        entry.claim, entry.epoch, entry.sequence = self.mine, fence.epoch, fence.next + index
+        entry.previous = previous
+        return actor.id, encode_commit(entry, entry.body)
 
     def acknowledged(self, base: int) -> Sequence[Entry] | None:
         """The append in flight stands at `base`: return what is committed now, in order.
@@ -436,25 +426,23 @@ class Partition:
         fold.fence.next += len(entries)
         fold_commit, commit_actor = fold.commit, self._commit_actor
         for entry in entries:
-            prefix = entry.prefix
-            assert prefix is not None, "only what was cut can be committed"
-            fold_commit(prefix, offset)
-            commit_actor(entry, prefix, offset)
+            fold_commit(entry, offset)
+            commit_actor(entry, offset)
             offset += 1
         fold.position = offset
         fold.anchor = (self.mine, fold.fence.next - 1)
         return entries
 
-    def _commit_actor(self, entry: Entry, prefix: Commit, offset: int) -> None:
+    def _commit_actor(self, entry: Entry, offset: int) -> None:
         entry.offset = offset
         self.commits += 1
         actor, decision = entry.actor, entry.decision
         actor.offset = offset
-        if prefix.key is not None:
+        if entry.key is not None:
             if actor.keys is None:
                 actor.keys = Keys()
-            actor.keys.bind(prefix.key, offset, prefix.time_us)
-        if entry.changes:
+            actor.keys.bind(entry.key, offset, entry.time_us)
+        if entry.outcome is Outcome.APPLIED:
             actor.state = decision.state
             actor.revision = revision = entry.revision
             actor.deleted = decision.deleted
@@ -534,7 +522,7 @@ class Partition:
             commit = fold.step(stored, records, index)
             if commit is not None:
                 entry = self._entry_of(commit)
-                self._commit_actor(entry, commit, stored.offset)
+                self._commit_actor(entry, stored.offset)
                 settled.append(entry)
             elif not self.owned:
                 self.phase = Phase.FENCED
@@ -547,7 +535,8 @@ class Partition:
 
     def _entry_of(self, commit: Commit) -> Entry:
         """Return the own entry that a valid record under one of our claims is."""
-        if self.inflight and (first := self.inflight[0].prefix) is not None:
+        if self.inflight:
+            first = self.inflight[0]
             index = commit.sequence - first.sequence
             if first.claim == commit.claim and 0 <= index < len(self.inflight):
                 return self.inflight[index]

@@ -232,7 +232,7 @@ class Residents:
 
     def busy_with(self, actor: Actor) -> Work:
         """Return what a busy actor has besides, made for an idle one."""
-        work = actor.work = Work(actor)
+        work = actor.work = Work(actor.state, actor.revision, actor.deleted)
         self.busy.add(actor)
         return work
 

@@ -61,34 +61,35 @@ class Execution:
         self._tasks = tasks
         self._wake = wake
         self._loop = asyncio.get_running_loop()
+        self._now = self._loop.time
+        self._time_us = context.clock.time_us
         self._inline_reads = 0
 
     # --- commands --------------------------------------------------------------------------------
 
     def start(self, actor: Actor) -> None:
         """Run the actor's commands until it has none left, or one takes a task of its own."""
-        machine, behavior, clock = self._machine, actor.table.behavior, self._context.clock
-        actions, loop = behavior.actions, self._loop
+        machine = self._machine
         while (command := machine.start(actor)) is not None:
             waiter = command.waiter
-            if loop.time() >= command.deadline or (waiter is not None and waiter.done()):
+            if self._now() >= command.deadline or (waiter is not None and waiter.done()):
                 self._expire(actor, command)
                 continue
-            bound = None
             if command.key is not None:
                 try:
-                    bound = machine.bound_key(actor, command, clock.time_us())
+                    bound = machine.bound_key(actor, command, self._time_us())
                 except SpawnError as error:
                     self._refuse(actor, command, error)
                     continue
+                if bound is not None:
+                    command.started = True
+                    self._spawn(self._repeat(actor, command, bound))
+                    return
             command.started = True
-            if bound is not None:
-                self._spawn(self._repeat(actor, command, bound))
-                return
-            if actions[command.action].is_async:
+            if actor.table.behavior.actions[command.action].is_async:
                 self._spawn(self._run_async(actor, command))
                 return
-            time_us = machine.time(clock.time_us())
+            time_us = machine.time(self._time_us())
             decision: Any = self._call(actor, command, time_us)
             machine.decide(actor, command, decision, time_us)
             self._wake.set()
@@ -116,7 +117,7 @@ class Execution:
 
     async def _run_async(self, actor: Actor, command: Command) -> None:
         machine = self._machine
-        time_us = machine.time(self._context.clock.time_us())
+        time_us = machine.time(self._time_us())
         decision = self._call(actor, command, time_us)
         if not isinstance(decision, Decision):
             decision = await decision
@@ -159,7 +160,7 @@ class Execution:
             decision = Decision(
                 outcome, work.state, reply=reply, reply_json=reply_json, refusal=refusal
             )
-            time_us = machine.time(self._context.clock.time_us())
+            time_us = machine.time(self._time_us())
             first_place = (bound.offset, first.commit.revision)
             machine.decide(actor, command, decision, time_us, first_place)
             self._wake.set()
@@ -235,7 +236,7 @@ class Execution:
             command.waiter.set_result((actor.state, revision, self._position(offset)))
             return
         alive = revision if not actor.deleted else 0
-        time_us = self._machine.time(self._context.clock.time_us())
+        time_us = self._machine.time(self._time_us())
         behavior = actor.table.behavior
         try:
             reply = behavior.read(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from eventstore.log import TopicPartition
 from eventstore.records import Outcome
 from spawn.core.actors import Entry
 from spawn.core.commands import Answer, Command
@@ -14,22 +17,23 @@ __all__ = ["KEY_REUSED", "fail", "settle"]
 KEY_REUSED = KeyReused.code
 
 
-def settle(entry: Entry, topic: str, partition: int) -> None:
-    """Tell a committed command's waiter its outcome; it stands in the log."""
-    command, decision = entry.command, entry.decision
-    waiter = command.waiter
-    if waiter is None or waiter.done():
-        return
-    if decision.outcome <= Outcome.UNCHANGED:
-        if not command.wants_answer:
+def settle(entries: Sequence[Entry], at: TopicPartition, outstanding: set[Command]) -> None:
+    """Tell the waiters of committed commands their outcomes, which stand in the log."""
+    for entry in entries:
+        command, decision = entry.command, entry.decision
+        outstanding.discard(command)
+        waiter = command.waiter
+        if waiter is None or waiter.done():
+            continue
+        if decision.outcome > Outcome.UNCHANGED:
+            waiter.set_exception(_refused(decision.outcome, decision.refusal, entry.actor.name))
+        elif not command.wants_answer:
             waiter.set_result(decision.reply)
-            return
-        offset, revision = entry.offset, entry.revision
-        if entry.repeats:
-            offset, revision = entry.repeats, entry.first_revision
-        waiter.set_result(Answer(decision.reply_json, revision, Position(topic, partition, offset)))
-        return
-    waiter.set_exception(_refused(decision.outcome, decision.refusal, entry.actor.name))
+        else:
+            offset, revision = entry.offset, entry.revision
+            if entry.repeats:
+                offset, revision = entry.repeats, entry.first_revision
+            waiter.set_result(Answer(decision.reply_json, revision, Position(*at, offset)))
 
 
 def fail(command: Command, error: SpawnError) -> None:

@@ -150,35 +150,34 @@ class PartitionWorker:
 
     def submit(self, command: Command) -> None:
         """Take a command or read; it waits until the partition is active."""
-        execution = self._execution
-        if self._refusal is not None:
-            self._tell(command, self._refusal)
+        execution, machine = self._execution, self.machine
+        if execution is None or self._refusal is not None:
+            self._keep_or_refuse(command)
             return
-        if execution is None:
-            self._waiting.append(command)
-            return
-        behavior = self.machine.residents.tables[command.type].behavior
+        behavior = machine.residents.tables[command.type].behavior
         try:
             if command.action == STATE_READ or behavior.actions[command.action].read_only:
                 command.strict = behavior.settings.strict_reads
                 execution.read(command)
             else:
-                actor = self.machine.arrive(command)
+                actor = machine.arrive(command)
                 if actor is not None:
                     execution.start(actor)
         except SpawnError as error:
             self._tell(command, error)
             return
-        if self.machine.residents.loads:
+        if machine.residents.loads:
             self._loads.set()
+
+    def _keep_or_refuse(self, command: Command) -> None:
+        if self._refusal is not None:
+            self._tell(command, self._refusal)
+        else:
+            self._waiting.append(command)
 
     def _settle(self, entries: Sequence[Entry]) -> None:
         """Tell outcomes that stand in the log, start who waited for them, run allowed reads."""
-        outstanding = self._context.outstanding
-        topic, partition = self.at
-        for entry in entries:
-            outstanding.discard(entry.command)
-            settle(entry, topic, partition)
+        settle(entries, self.at, self._context.outstanding)
         execution, machine = self._execution, self.machine
         if execution is None:
             return
