@@ -3,7 +3,7 @@
     SpawnError
     |- CallError                 the call can't be served as it is: the caller's to mend
     |  |- UnknownType, UnknownAction, InvalidId, InvalidJson, InvalidHeader, BodyMismatch
-    |  |- BodyTooLarge, KeyReused
+    |  |- BodyTooLarge, KeyReused, RequestSettled
     |  |- UnknownPath, MethodNotAllowed, InvalidRequest      HTTP only
     |  |- Rejected               user code refused it; the code is the user's
     |- Unavailable               try again: this call was not executed
@@ -11,6 +11,7 @@
     |  |- MailboxFull, TooManyKeys, TooManyWaiting, Draining, Fenced
     |  |- LogUnreachable, StoreUnreachable
     |- OutcomeUnknown            it may have been executed, now or later
+    |  |- RequestTooOld          a numbered request came again after 15 minutes
     |- ActionFailed              user code raised; the actor's state is as it was
     |- ReplyGone                 it was executed, its reply is no longer stored
     |- ActorParked               a record of this actor can't be read
@@ -53,6 +54,8 @@ __all__ = [
     "PortTaken",
     "Rejected",
     "ReplyGone",
+    "RequestSettled",
+    "RequestTooOld",
     "SchemaIncompatible",
     "SpawnError",
     "StartRefused",
@@ -131,6 +134,12 @@ class KeyReused(CallError):
     """The idempotency key was used with this actor before, with another action or payload."""
 
     code = "key-reused"
+
+
+class RequestSettled(CallError):
+    """The numbered request is below its session's `low`: its sender said nobody waits for it."""
+
+    code = "request-settled"
 
 
 class UnknownPath(CallError):
@@ -227,6 +236,12 @@ class OutcomeUnknown(SpawnError):
     """The deadline passed while the action ran or its commit was on the way."""
 
     code = "outcome-unknown"
+
+
+class RequestTooOld(OutcomeUnknown):
+    """The numbered request was issued before the horizon: whether it ran is no longer known."""
+
+    code = "request-too-old"
 
 
 class ActionFailed(SpawnError):

@@ -35,6 +35,8 @@ STATUSES: Final = {
     "method-not-allowed": Kind(405, "Method not allowed"),
     "rejected": Kind(409, "Rejected"),
     "reply-gone": Kind(410, "Executed before, the reply is no longer stored"),
+    "request-settled": Kind(410, "The session no longer waits for this request"),
+    "request-too-old": Kind(410, "Issued too long ago, the outcome is unknown"),
     "too-large": Kind(413, "Too large"),
     "body-mismatch": Kind(422, "The body does not fit the action"),
     "key-reused": Kind(422, "The idempotency key was used for something else"),
@@ -57,7 +59,7 @@ STATUSES: Final = {
 """Status and title by code. `rejected` stands for every code of user code's own (409). A code that
 is not here is 500, by the rule that whatever is not known to be the caller's to mend is ours.
 
-reply-gone is 410: the command *was* executed, so no 5xx, on which clients and proxies try again.
+The 410s are no 5xx, on which clients and proxies try again: sent again, each stays as it is.
 """
 
 

@@ -133,6 +133,8 @@ class Work(msgspec.Struct, eq=False):
     uncommitted: int = 0
     keys: set[bytes] | None = None
     """Idempotency keys of its uncommitted commands."""
+    requests: dict[tuple[bytes, int], Command] | None = None
+    """Its numbered requests in flight, by session and number: from arrival to commit."""
     batch: int = 0
     """Number of the append in which its last uncommitted record was cut, ..."""
     index: int = 0
@@ -146,6 +148,21 @@ class Work(msgspec.Struct, eq=False):
         self.uncommitted = 0
         self.keys = None
         self.batch = 0
+
+    def request_in_flight(self, request: RequestNumber) -> Command | None:
+        """Return the command that another copy of the request made, if it has no outcome yet."""
+        return None if self.requests is None else self.requests.get((request.session, request.n))
+
+    def track(self, command: Command, request: RequestNumber) -> None:
+        """Note a numbered request as in flight."""
+        if self.requests is None:
+            self.requests = {}
+        self.requests[request.session, request.n] = command
+
+    def untrack(self, command: Command) -> None:
+        """The command has its outcome, or never gets one here."""
+        if self.requests is not None and (request := command.request) is not None:
+            self.requests.pop((request.session, request.n), None)
 
     @property
     def idle(self) -> bool:

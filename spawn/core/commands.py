@@ -53,6 +53,22 @@ class Command(msgspec.Struct, eq=False):
     """A read that rests on no lease (protocol 6); set by the runtime from the type's settings."""
     started: bool = False
     """User code was started with it at least once: its outcome may be unknown later."""
+    joined: list[Command] | None = None
+    """Later copies of the same numbered request: they get this one's outcome (protocol 7)."""
+
+    def is_awaited(self, now: float) -> bool:
+        """Tell whether anybody still waits for the outcome."""
+        if now < self.deadline and (self.waiter is None or not self.waiter.done()):
+            return True
+        return self.joined is not None and any(copy.is_awaited(now) for copy in self.joined)
+
+    def join(self, copy: Command) -> None:
+        """Let a later copy of this request wait for its outcome."""
+        # What a copy is told at its deadline must hold for the request.
+        copy.started = True
+        if self.joined is None:
+            self.joined = []
+        self.joined.append(copy)
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):

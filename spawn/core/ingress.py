@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from eventstore.records import RequestNumber
 from spawn.core.behavior import ActionInfo
 from spawn.core.commands import Answer, Command, Waiter
 from spawn.core.ids import Position
@@ -42,6 +43,8 @@ class Call(msgspec.Struct, frozen=True):
     caller: str = ""
     """Who calls, for the record: e.g. `http 127.0.0.1`."""
     metadata: Mapping[str, str] | None = None
+    request: RequestNumber | None = None
+    """The number that the caller gave it in a session of its own (protocol 7)."""
 
 
 class StateAnswer(msgspec.Struct, frozen=True, gc=False):

@@ -34,6 +34,7 @@ from eventstore.records import (
     Flag,
     Outcome,
     Release,
+    RequestNumber,
     StoredRecord,
     encode_barrier,
     encode_commit,
@@ -48,7 +49,15 @@ from spawn.core.decision import Decision, Refusal
 from spawn.core.fold import Fold, LossDetected, read_mark
 from spawn.core.keys import BoundKey, Keys
 from spawn.core.residents import Residents
-from spawn.errors import ActorParked, MailboxFull, TooManyKeys, TooManyWaiting
+from spawn.core.sessions import Arrival
+from spawn.errors import (
+    ActorParked,
+    MailboxFull,
+    RequestSettled,
+    RequestTooOld,
+    TooManyKeys,
+    TooManyWaiting,
+)
 
 __all__ = ["LEASE_S", "WAIT_S", "Append", "Limits", "Partition", "Phase"]
 
@@ -146,17 +155,24 @@ class Partition:
 
         Raises: LossDetected, UnreadablePrefix.
         """
-        fold = self.fold
-        for index, stored in enumerate(records):
+        fold, residents = self.fold, self.residents
+        index = 0
+        while index < len(records):
+            if run := fold.run(records, index, residents.by_name):
+                residents.add_run(run)
+                index += len(run)
+                continue
+            stored = records[index]
             if stored.offset < fold.position:
                 self._verify_anchor(stored)
-                continue
-            claim, released = fold.fence.claim, fold.fence.released
-            commit = fold.step(stored, records, index)
-            if commit is not None:
-                self.residents.add_to_tail(commit, stored)
-            elif fold.fence.claim != claim:
-                self.displaces_live_claim = claim != NO_CLAIM and not released
+            else:
+                claim, released = fold.fence.claim, fold.fence.released
+                commit = fold.step(stored, records, index)
+                if commit is not None:
+                    residents.add_to_tail(commit, stored)
+                elif fold.fence.claim != claim:
+                    self.displaces_live_claim = claim != NO_CLAIM and not released
+            index += 1
 
     def _verify_anchor(self, stored: StoredRecord) -> None:
         """Compare a record read again with what it was when it was folded (protocol 11)."""
@@ -191,10 +207,39 @@ class Partition:
 
     # --- commands --------------------------------------------------------------------------------
 
+    def recorded(self, command: Command, request: RequestNumber) -> int | None:
+        """Judge a numbered request that arrives (protocol 7, Arrival), before `arrive`.
+
+        Returns the offset of its record if it is done: the outcome stands there. None: to be run.
+
+        Raises: RequestSettled, RequestTooOld.
+        """
+        actor = self.residents.actor(command.type, command.id)
+        sessions = self.fold.sessions
+        match sessions.arrival(request, False, self.fold.horizon_us):
+            case Arrival.DONE:
+                return sessions.by_id[request.session].done[request.n]
+            case Arrival.DROP | Arrival.SETTLED:
+                raise RequestSettled(
+                    f"request {request.n} is below the number from which its session still waits",
+                    at=actor.name,
+                )
+            case Arrival.TOO_OLD if actor.work is None or (
+                actor.work.request_in_flight(request) is None
+            ):
+                raise RequestTooOld(
+                    f"request {request.n} was issued more than 15 minutes ago; whether it was "
+                    "executed is no longer known",
+                    at=actor.name,
+                )
+            case _:
+                return None
+
     def arrive(self, command: Command) -> Actor | None:
         """Take a command; return its actor if that may start a command now.
 
-        Raises: MailboxFull, TooManyWaiting, ActorParked - it was not taken.
+        A copy of a numbered request in flight joins it. Raises: MailboxFull, TooManyWaiting,
+        ActorParked - it was not taken.
         """
         actor = self.residents.actor(command.type, command.id)
         if actor.parked:
@@ -202,6 +247,11 @@ class Partition:
         work = actor.work
         if work is None:
             work = self.residents.busy_with(actor)
+        elif command.request is not None and (
+            (first := work.request_in_flight(command.request)) is not None
+        ):
+            first.join(command)
+            return None
         elif len(work.mailbox) + work.uncommitted >= actor.table.behavior.settings.mailbox_size_max:
             raise MailboxFull(
                 f"{actor.name} has {len(work.mailbox) + work.uncommitted} commands waiting or "
@@ -215,6 +265,8 @@ class Partition:
                 hint="call again later",
             )
         work.mailbox.append(command)
+        if command.request is not None:
+            work.track(command, command.request)
         if actor.state is UNLOADED:
             self.residents.want(actor, work)
             return None
@@ -327,6 +379,8 @@ class Partition:
         """The command that was started ends without a record: it never reached user code."""
         work = actor.work
         assert work is not None, "a command runs only on a busy actor"
+        if work.running is not None:
+            work.untrack(work.running)
         work.running = None
         work.stale = False
 
@@ -454,6 +508,8 @@ class Partition:
             self.residents.dirty.append(actor)
         work = actor.work
         if work is not None:
+            if entry.request is not None:
+                work.untrack(entry.command)
             work.uncommitted = left = work.uncommitted - 1
             if not left:
                 work.keys = None

@@ -58,6 +58,8 @@ class NodeDispatcher:
     ) -> None:
         self._context = context
         self._served = served
+        self._outstanding = context.outstanding
+        self._calls_max = context.settings.calls_max
         self._body_bytes_max = body_bytes_max
         self._loop = loop = asyncio.get_running_loop()
         # Dispatcher: the loop's own methods, since each call takes both.
@@ -70,9 +72,9 @@ class NodeDispatcher:
     # --- Dispatcher ------------------------------------------------------------------------------
 
     def submit(self, command: Command) -> None:
-        outstanding = self._context.outstanding
+        outstanding = self._outstanding
         try:
-            if len(outstanding) >= self._context.settings.calls_max:
+            if len(outstanding) >= self._calls_max:
                 raise TooManyWaiting(
                     f"the node holds {len(outstanding)} calls, as many as it may",
                     hint="call again later",
@@ -89,7 +91,7 @@ class NodeDispatcher:
 
     # --- Ingress ---------------------------------------------------------------------------------
 
-    async def invoke(self, call: Call) -> Answer:
+    def invoke(self, call: Call) -> asyncio.Future[Answer]:
         served = self._find_type(call.type)
         behavior = served.behavior
         if call.action not in behavior.actions:
@@ -113,12 +115,13 @@ class NodeDispatcher:
             caller=call.caller,
             metadata=call.metadata,
         )
-        if call.key is not None and not behavior.actions[call.action].read_only:
-            command.key = digest_key(call.key, call.action, payload)
-            command.key_text = call.key
+        if not behavior.actions[call.action].read_only:
+            command.request = call.request
+            if call.key is not None:
+                command.key = digest_key(call.key, call.action, payload)
+                command.key_text = call.key
         self.submit(command)
-        answer: Answer = await waiter
-        return answer
+        return waiter
 
     async def state(self, actor_type: str, actor_id: str, timeout_s: float) -> StateAnswer:
         behavior = self._find_type(actor_type).behavior
@@ -213,7 +216,7 @@ class NodeDispatcher:
             await asyncio.sleep(_SWEEP_S)
             now = loop.time()
             self.loop_lag_s = max(now - due, self.loop_lag_s * 0.95)
-            outstanding = self._context.outstanding
+            outstanding = self._outstanding
             for command in [c for c in outstanding if c.deadline <= now]:
                 outstanding.discard(command)
                 waiter = command.waiter

@@ -16,8 +16,9 @@ from eventstore.codec import CommitBody, decode_commit_body
 from eventstore.errors import CorruptRecord, LogRefused, LogUnavailable
 from eventstore.history import read_one
 from eventstore.log import TopicPartition
-from eventstore.records import Outcome
+from eventstore.records import Flag, Outcome
 from spawn.core.actors import UNLOADED, Actor
+from spawn.core.behavior import Behavior
 from spawn.core.commands import Answer, Command
 from spawn.core.decision import Decision, Refusal
 from spawn.core.ids import Position
@@ -31,7 +32,7 @@ from spawn.errors import (
     SpawnError,
 )
 from spawn.runtime.context import NodeContext
-from spawn.runtime.outcomes import KEY_REUSED, fail
+from spawn.runtime.outcomes import KEY_REUSED, fail, refused
 
 __all__ = ["STATE_READ", "Execution"]
 
@@ -72,7 +73,10 @@ class Execution:
         machine = self._machine
         while (command := machine.start(actor)) is not None:
             waiter = command.waiter
-            if self._now() >= command.deadline or (waiter is not None and waiter.done()):
+            now = self._now()
+            if (
+                now >= command.deadline or (waiter is not None and waiter.done())
+            ) and not command.is_awaited(now):
                 self._expire(actor, command)
                 continue
             if command.key is not None:
@@ -103,9 +107,8 @@ class Execution:
 
     def _refuse(self, actor: Actor, command: Command, error: SpawnError) -> None:
         self._machine.abandon(actor)
-        self._context.outstanding.discard(command)
         error.at = error.at or actor.name
-        fail(command, error)
+        fail(command, error, self._context.outstanding)
 
     def _call(self, actor: Actor, command: Command, time_us: int) -> Decision | Awaitable[Decision]:
         work = actor.work
@@ -136,7 +139,7 @@ class Execution:
             first = await read_one(self._context.log, self._at, actor.id, bound.offset)
             body = decode_commit_body(first.value, first.commit.body_at)
             differs = command.key.payload != bound.payload
-            reply = None if differs else self._reply_again(actor, command, body)
+            reply = None if differs else _reply_again(actor.table.behavior, command, body)
         except ReplyGone as error:
             self._refuse(actor, command, error)
         except (LogRefused, CorruptRecord):
@@ -167,15 +170,45 @@ class Execution:
         self._resume()
         self.start(actor)
 
-    @staticmethod
-    def _reply_again(actor: Actor, command: Command, body: CommitBody) -> Any:
-        """Return the reply object of a recorded reply; callers over HTTP get the JSON itself.
+    def answer_recorded(self, command: Command, offset: int) -> None:
+        """Answer a numbered request that is done, from its record (log protocol 7)."""
+        copies, command.joined = command.joined or (), None
+        for copy in copies:
+            self.answer_recorded(copy, offset)
+        self._spawn(self._answer_recorded(command, offset))
 
-        Raises: ReplyGone - today's code can't read it.
-        """
-        if command.wants_answer or body.refusal is not None:
-            return None
-        return actor.table.behavior.decode_reply(body.action, body.reply)
+    async def _answer_recorded(self, command: Command, offset: int) -> None:
+        name = f"{command.type}/{command.id.decode()}"
+        behavior = self._machine.residents.tables[command.type].behavior
+        log, outstanding = self._context.log, self._context.outstanding
+        try:
+            record = await read_one(log, self._at, command.id, offset)
+            body = decode_commit_body(record.value, record.commit.body_at)
+            reply = _reply_again(behavior, command, body)
+            if record.commit.flags & Flag.REPEATS:  # of a key: callers are told the first's place
+                record = await read_one(log, self._at, command.id, record.commit.repeats)
+        except asyncio.CancelledError:
+            self._machine.reads.append(command)  # the partition ended: it is judged elsewhere
+            raise
+        except ReplyGone as error:
+            fail(command, error, outstanding)
+        except (LogRefused, CorruptRecord):
+            text = "this request was executed before; its reply is no longer in the log"
+            fail(command, ReplyGone(text, at=name), outstanding)
+        except LogUnavailable as error:
+            text = f"this request was executed before; its reply can't be read now: {error}"
+            fail(command, LogUnreachable(text, at=name), outstanding)
+        else:
+            outcome = Outcome(record.commit.outcome)
+            if outcome > Outcome.UNCHANGED:
+                refusal = None if body.refusal is None else Refusal(*body.refusal)
+                fail(command, refused(outcome, refusal, name), outstanding)
+                return
+            outstanding.discard(command)
+            if (waiter := command.waiter) is not None and not waiter.done():
+                place = Position(*self._at, record.offset)
+                answer = Answer(body.reply, record.commit.revision, place)
+                waiter.set_result(answer if command.wants_answer else reply)
 
     def _spawn(self, work: Awaitable[None]) -> None:
         self._tasks.create_task(work)  # type: ignore[arg-type]
@@ -243,8 +276,7 @@ class Execution:
                 command.action, actor.id.decode(), actor.state, alive, time_us, command
             )
         except SpawnError as error:
-            self._context.outstanding.discard(command)
-            fail(command, error)
+            fail(command, error, self._context.outstanding)
             return
         if behavior.actions[command.action].is_async:
             self._spawn(self._read_async(actor, command, reply, revision, offset))
@@ -260,8 +292,7 @@ class Execution:
             self._machine.reads.append(command)  # the partition ended: it is read elsewhere
             raise
         except SpawnError as error:
-            self._context.outstanding.discard(command)
-            fail(command, error)
+            fail(command, error, self._context.outstanding)
         else:
             self._answer(actor, command, reply, revision, offset)
 
@@ -279,7 +310,7 @@ class Execution:
         try:
             encoded = actor.table.behavior.encode_reply(command.action, reply)
         except SpawnError as error:
-            fail(command, error)
+            fail(command, error, self._context.outstanding)
         else:
             waiter.set_result(Answer(encoded, revision, self._position(offset)))
 
@@ -292,11 +323,19 @@ class Execution:
         """The actor's state can't be rebuilt: tell everybody who waits, and keep it so."""
         _logger.error("%s is parked: %s", actor.name, reason)
         for command in self._machine.residents.park(actor, reason):
-            self._context.outstanding.discard(command)
-            fail(command, ActorParked(reason, at=actor.name))
+            fail(command, ActorParked(reason, at=actor.name), self._context.outstanding)
 
     def refuse_all(self, commands: Sequence[Command], error: SpawnError) -> None:
         """Tell several commands the same reason."""
         for command in commands:
-            self._context.outstanding.discard(command)
-            fail(command, error)
+            fail(command, error, self._context.outstanding)
+
+
+def _reply_again(behavior: Behavior, command: Command, body: CommitBody) -> Any:
+    """Return the reply object of a recorded reply; callers over HTTP get the JSON itself.
+
+    Raises: ReplyGone - today's code can't read it.
+    """
+    if command.wants_answer or body.refusal is not None:
+        return None
+    return behavior.decode_reply(body.action, body.reply)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from eventstore.log import TopicPartition
 from eventstore.records import Outcome
 from spawn.core.actors import Entry
@@ -12,7 +14,7 @@ from spawn.core.decision import Refusal
 from spawn.core.ids import Position
 from spawn.errors import ActionFailed, BodyTooLarge, KeyReused, Rejected, SpawnError
 
-__all__ = ["KEY_REUSED", "fail", "settle"]
+__all__ = ["KEY_REUSED", "fail", "refused", "settle"]
 
 KEY_REUSED = KeyReused.code
 
@@ -23,26 +25,32 @@ def settle(entries: Sequence[Entry], at: TopicPartition, outstanding: set[Comman
         command, decision = entry.command, entry.decision
         outstanding.discard(command)
         waiter = command.waiter
-        if waiter is None or waiter.done():
-            continue
-        if decision.outcome > Outcome.UNCHANGED:
-            waiter.set_exception(_refused(decision.outcome, decision.refusal, entry.actor.name))
-        elif not command.wants_answer:
-            waiter.set_result(decision.reply)
-        else:
-            offset, revision = entry.offset, entry.revision
-            if entry.repeats:
-                offset, revision = entry.repeats, entry.first_revision
-            waiter.set_result(Answer(decision.reply_json, revision, Position(*at, offset)))
+        if waiter is not None and not waiter.done():
+            if decision.outcome > Outcome.UNCHANGED:
+                waiter.set_exception(refused(decision.outcome, decision.refusal, entry.actor.name))
+            elif not command.wants_answer:
+                waiter.set_result(decision.reply)
+            else:
+                offset, revision = entry.offset, entry.revision
+                if entry.repeats:
+                    offset, revision = entry.repeats, entry.first_revision
+                waiter.set_result(Answer(decision.reply_json, revision, Position(*at, offset)))
+        if command.joined is not None:
+            copies = [msgspec.structs.replace(entry, command=copy) for copy in command.joined]
+            settle(copies, at, outstanding)
 
 
-def fail(command: Command, error: SpawnError) -> None:
-    """Tell a command's waiter that it has no outcome here, and why."""
+def fail(command: Command, error: SpawnError, outstanding: set[Command]) -> None:
+    """Tell a command's waiters that it has no outcome here, and why."""
+    outstanding.discard(command)
     if command.waiter is not None and not command.waiter.done():
         command.waiter.set_exception(error)
+    for copy in command.joined or ():
+        fail(copy, error, outstanding)
 
 
-def _refused(outcome: Outcome, refusal: Refusal | None, at: str) -> SpawnError:
+def refused(outcome: Outcome, refusal: Refusal | None, at: str) -> SpawnError:
+    """Return the error that a record with such an outcome stands for."""
     code, message = refusal or Refusal("unknown", "the record gives no reason")
     if outcome is Outcome.REJECTED:
         if code == KEY_REUSED:

@@ -25,7 +25,7 @@ from spawn.runtime.appends import Appends
 from spawn.runtime.context import NodeContext
 from spawn.runtime.execution import STATE_READ, Execution
 from spawn.runtime.flushing import Flusher, keep_flushing
-from spawn.runtime.outcomes import settle
+from spawn.runtime.outcomes import fail, settle
 from spawn.runtime.takeover import take_over
 from spawn.runtime.tasks import first_error
 
@@ -110,7 +110,7 @@ class PartitionWorker:
         self.settled.set()
         waiting, self._waiting = self._waiting, []
         for command in waiting:
-            if command.waiter is None or not command.waiter.done():
+            if command.waiter is None or not command.waiter.done() or command.joined:
                 self.submit(command)
 
     def _end(self) -> None:
@@ -142,9 +142,8 @@ class PartitionWorker:
             self._tell(command, error)
 
     def _tell(self, command: Command, error: SpawnError) -> None:
-        self._context.outstanding.discard(command)
-        if command.waiter is not None and not command.waiter.done():
-            command.waiter.set_exception(type(error)(str(error), at=error.at, hint=error.hint))
+        copy = type(error)(str(error), at=error.at, hint=error.hint)
+        fail(command, copy, self._context.outstanding)
 
     # --- calls -----------------------------------------------------------------------------------
 
@@ -159,6 +158,10 @@ class PartitionWorker:
             if command.action == STATE_READ or behavior.actions[command.action].read_only:
                 command.strict = behavior.settings.strict_reads
                 execution.read(command)
+            elif command.request is not None and (
+                (offset := machine.recorded(command, command.request)) is not None
+            ):
+                execution.answer_recorded(command, offset)
             else:
                 actor = machine.arrive(command)
                 if actor is not None:

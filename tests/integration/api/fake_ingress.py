@@ -39,12 +39,25 @@ class FakeIngress:
         self.finished: list[Call] = []
         """Calls that came to their end, also where nobody waits any more."""
         self.statistics_now = statistics()
+        self._waiting: set[asyncio.Task[Answer]] = set()
 
-    async def invoke(self, call: Call) -> Answer:
+    def invoke(self, call: Call) -> asyncio.Future[Answer]:
         self.calls.append(call)
         self.arrived.set()
         if self.gate is not None:
-            await self.gate.wait()
+            waiting = asyncio.get_running_loop().create_task(self._invoke_later(self.gate, call))
+            self._waiting.add(waiting)
+            waiting.add_done_callback(self._waiting.discard)
+            return waiting
+        answer = asyncio.get_running_loop().create_future()
+        answer.set_result(self._invoke_now(call))
+        return answer
+
+    async def _invoke_later(self, gate: asyncio.Event, call: Call) -> Answer:
+        await gate.wait()
+        return self._invoke_now(call)
+
+    def _invoke_now(self, call: Call) -> Answer:
         if self.error is not None:
             raise self.error
         if not call.id or len(call.id.encode()) > 255:

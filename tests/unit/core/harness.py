@@ -162,6 +162,8 @@ class Owner:
         return self.log.append([(None, encode_claim(claim, body))])
 
     def run(self, some: Command) -> None:
+        if some.request is not None and self.machine.recorded(some, some.request) is not None:
+            return
         actor = self.machine.arrive(some)
         self.load()
         self.start(actor or self.machine.residents.actor(some.type, some.id))

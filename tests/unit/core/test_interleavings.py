@@ -9,19 +9,24 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from contextlib import suppress
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eventstore.records import Commit, Outcome, decode_prefix
+from eventstore.records import Commit, Outcome, RequestNumber, decode_prefix
+from spawn.core.commands import Command
 from spawn.core.partition import Append, Phase
 from spawn.core.tail import Base, fold_tail
+from spawn.errors import RequestSettled
 from tests.unit.core.harness import FakeLog, FakeStore, Lists, Owner, command
 
 pytestmark = pytest.mark.timeout(120)
 
 ACTORS = ("a", "b", "c")
+SESSION = bytes(range(16))
 
 
 def fold_from_start(log: FakeLog) -> dict[bytes, tuple[int, ...]]:
@@ -44,8 +49,8 @@ class World:
         self.late: list[Append] = []
         self.number = 0
         self.acknowledged: list[int] = []
-        self.taken: set[int] = set()
-        self.refused: set[int] = set()
+        self.unanswered: dict[int, Command] = {}
+        """Numbered requests of one client that it may send again."""
 
     def step(self, action: str) -> None:
         current = [some for some in self.owners if self.is_current(some)]
@@ -66,9 +71,21 @@ class World:
             return
         elif action == "command":
             self.number += 1
-            self.taken.add(self.number)
             kind = self.dice.choice(("add", "add", "add", "nothing", "refuse"))
-            owner.run(command(kind, self.dice.choice(ACTORS), self.number))
+            some = command(kind, self.dice.choice(ACTORS), self.number)
+            if self.dice.random() < 0.5:
+                self.unanswered[self.number] = some
+                low = min(self.unanswered)
+                some.request = RequestNumber(SESSION, self.number, low, owner.now_us)
+            owner.run(some)
+        elif action == "again":
+            if self.unanswered:
+                some = self.dice.choice(list(self.unanswered.values()))
+                with suppress(RequestSettled):
+                    owner.run(msgspec.structs.replace(some, joined=None, started=False))
+        elif action == "give up":
+            if self.unanswered:
+                del self.unanswered[min(self.unanswered)]
         elif action == "flush":
             self.older = self.store.copy()
             owner.flush()
@@ -117,6 +134,8 @@ class World:
 
     def collect(self, owner: Owner) -> None:
         for entry in owner.settled:
+            if self.dice.random() < 0.5:  # else the answer is lost on its way
+                self.unanswered.pop(int(entry.command.payload), None)
             if entry.decision.outcome is Outcome.APPLIED:
                 self.acknowledged.append(int(entry.command.payload))
         owner.settled = []
@@ -124,7 +143,8 @@ class World:
 
 KINDS = (
     "send", "acknowledge", "take over", "flush", "flush fails", "evict", "late",
-    "acknowledgement lost", "batch late", "batch twice", "batch lost", "put back",
+    "acknowledgement lost", "batch late", "batch twice", "batch lost", "put back", "again",
+    "give up",
 )  # fmt: skip
 
 
