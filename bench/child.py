@@ -12,7 +12,7 @@ import logging
 import sys
 
 from bench.world import World
-from spawn.cli.event_loop import run_serving
+from spawn.runtime.event_loop import run_serving
 
 __all__: list[str] = []
 

@@ -12,8 +12,8 @@ import logging
 import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, NamedTuple
 
 from eventstore.errors import (
     LogError,
@@ -32,14 +32,35 @@ from spawn.errors import LogUnreachable, StartRefused, StoreUnreachable
 from spawn.provision import ensure_schemas, ensure_topics, event_topics
 from spawn.runtime.clock import SystemClock, random_id
 from spawn.runtime.context import RuntimeSettings
+from spawn.runtime.debugger import Debugger
 from spawn.runtime.node import Node, NodePlan
 from spawn.sdk.target import Target
 
-__all__ = ["Adapters", "RunOptions", "connected", "prepare", "serve", "with_system_of"]
+__all__ = [
+    "Adapters",
+    "RunOptions",
+    "Serving",
+    "connected",
+    "prepare",
+    "serve",
+    "with_system_of",
+]
 
 _logger = logging.getLogger("spawn.node")
 
 _RETRY_S: Final = 0.2
+
+
+class Serving(NamedTuple):
+    """A node that serves."""
+
+    url: str
+    records: int
+    """Read behind the checkpoints when it took its partitions over."""
+
+
+async def _nothing_to_await() -> None:
+    pass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +73,14 @@ class RunOptions:
     """Development: the log began anew, so older snapshots are deleted, not refused."""
     say: Callable[[str], None] = print
     """Tells the person who started it what happened."""
-    on_serving: Callable[[str], None] = lambda url: None
-    """Called once with the node's URL when it serves."""
+    on_prepared: Callable[[], Awaitable[None]] = _nothing_to_await
+    """Awaited once when topics, tables and types are found right, before anything is claimed."""
+    on_serving: Callable[[Serving], None] = lambda serving: None
+    """Called once when it serves."""
+    debugger: Debugger = field(default_factory=Debugger)
+    """While it is attached, deadlines wait."""
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set it to stop the node in order, as the first signal does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +171,7 @@ async def serve(
 
     Raises: StartRefused and its kinds, LogUnreachable, StoreUnreachable, PortTaken, Fenced.
     """
-    stop = _Stop()
+    stop = _Stop(options.stop)
     settings = with_system_of(target, settings)
     # Reserved before anything is claimed: a node that can't serve must not displace one that does.
     listener = sock or reserve(settings.http.host, settings.http.port)
@@ -166,6 +193,7 @@ async def _serve(
         options.say("no NATS address (SPAWN_NATS_URL): calls between systems are off")
     with stop.cancels():
         topics = await prepare(settings, target, adapters, options)
+        await options.on_prepared()
     if stop.asked.is_set():
         return
     url = f"http://{settings.http.host}:{listener.getsockname()[1]}"
@@ -180,6 +208,7 @@ async def _serve(
             settings=_runtime_settings(settings, options),
             body_bytes_max=settings.http.body_limit_bytes,
             say=options.say,
+            debugger=options.debugger,
         )
     )
     fresh = await node.is_fresh()
@@ -203,7 +232,8 @@ async def _serve(
             if fresh and not stop.asked.is_set():
                 await server.start(listener)
             if not stop.asked.is_set():
-                options.on_serving(url)
+                tails = (p.position - p.checkpoint for p in dispatcher.statistics().partitions)
+                options.on_serving(Serving(url, sum(tails)))
                 await stop.asked.wait()
             options.say("stopping: calls under way are finished, new ones refused")
             async with asyncio.TaskGroup() as tasks:
@@ -220,6 +250,7 @@ def _runtime_settings(settings: Settings, options: RunOptions) -> RuntimeSetting
         flush_interval_s=settings.snapshots.flush_interval_s,
         flush_actors=settings.snapshots.flush_actors,
         actor_memory_bytes=settings.actors.memory_limit_bytes,
+        threads=settings.actors.threads,
         discard_stale_snapshots=options.discard_stale_snapshots,
     )
 
@@ -227,8 +258,8 @@ def _runtime_settings(settings: Settings, options: RunOptions) -> RuntimeSetting
 class _Stop:
     """Asks for a stop on the first signal, cancels the task on the second."""
 
-    def __init__(self) -> None:
-        self.asked = asyncio.Event()
+    def __init__(self, asked: asyncio.Event) -> None:
+        self.asked = asked
         self._task = asyncio.current_task()
         self._starting = False
 

@@ -22,7 +22,7 @@ from eventstore.memory_snapshots import MemorySnapshots
 from eventstore.records import StoredRecord
 from examples.counter import Counter
 from spawn import System
-from spawn.cli.event_loop import run_serving
+from spawn.runtime.event_loop import run_serving
 from spawn.runtime.node import Node, NodePlan
 
 _PARTITIONS = 8

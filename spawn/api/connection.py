@@ -1,32 +1,251 @@
-"""aiohttp's connection, with our answers where it has its own.
+"""A connection of a client: aiohttp's, with an express lane for calls, and our errors.
 
-aiohttp answers what is no HTTP itself, in plain text or HTML and with a traceback in its log.
-Callers get problem bodies instead, and scanners of ports fill no log.
+**The express lane.** Nearly all requests to a node are calls in HTTP's plainest form, and aiohttp
+costs each of them two tasks and an object for everything that a request may have. A `Connection`
+reads such calls itself (`heads`) and answers them by a callback on the pending answer. Everything
+else it hands to aiohttp as it came, whole and in order: aiohttp alone judges what is not plain.
+
+One lane is at work at a time. Bytes are read here only while aiohttp waits for a request and its
+parser holds none of the last one (`_at_boundary`); what comes while a call is being answered waits
+in `_held`.
+
+**Errors.** aiohttp answers what is no HTTP itself, in plain text or HTML and with a traceback in
+its log. Callers get problem bodies instead, and scanners of ports fill no log.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final, cast
+import asyncio
+from typing import Any, Final
 
 from aiohttp import web
 
-from spawn.errors import InvalidRequest, SpawnError
+from spawn.api.heads import Head, are_requests, is_begun_call, parse_head
+from spawn.api.responses import Response, encode
+from spawn.api.routes import Asked, Routes, caller_of
+from spawn.core.ingress import Call, PendingAnswer
+from spawn.errors import InvalidRequest
 
 __all__ = ["Connection", "ConnectionFactory"]
 
-ErrorAnswer = Callable[[web.BaseRequest, SpawnError], web.StreamResponse]
+_HELD_BYTES_MAX: Final = 64 * 1024
+"""Behind a call that is being answered; from then on the client's writes wait. At most one read of
+the event loop (256 KiB) comes on top."""
 
 
 class Connection(web.RequestHandler):
     """One connection of a client."""
 
-    __slots__ = ()
+    __slots__ = (
+        "_routes",
+        "_express",
+        "_caller",
+        "_head",
+        "_at_boundary",
+        "_held",
+        "_wanted",
+        "_body_awaited",
+        "_pending",
+        "_asked",
+        "_held_back",
+    )
+
+    def __init__(self, factory: ConnectionFactory, **kwargs: Any) -> None:
+        super().__init__(factory, **kwargs)
+        self._routes = factory.routes
+        self._express = factory.express
+        self._caller = ""
+        self._head: Head | None = None
+        """The last plain one."""
+        self._at_boundary = True
+        """aiohttp's parser has seen whole requests only; False also where that is not certain."""
+        self._held = bytearray()
+        """Bytes that no lane has taken yet."""
+        self._wanted = 0
+        """Bytes of `_held` from which on it is worth looking at them again."""
+        self._body_awaited = False
+        """`_held` begins with a call whose body is not whole yet; it counts as being answered."""
+        self._pending: PendingAnswer | None = None
+        """Of the call that the express lane is answering."""
+        self._asked: Asked
+        self._held_back = False
+        """Reading is paused until `_held` has become small."""
 
     @property
     def answering(self) -> bool:
         """Whether a request of this connection is being answered or about to be."""
-        return self._request_in_progress or bool(self._messages)
+        return (
+            self._pending is not None
+            or self._body_awaited
+            or self._request_in_progress
+            or bool(self._messages)
+        )
+
+    # --- what comes -------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes from the client; aiohttp calls it with none, to have its parser go on."""
+        if not self._express:
+            super().data_received(data)
+            return
+        if self._pending is None and not self._held:
+            if not (self._is_idle() and data):
+                self._hand_over(data)
+                return
+            if not self._paused:
+                taken = self._take(data)
+                if taken < len(data):
+                    self._held += data[taken:]
+                    self._hold_back()
+                return
+        self._held += data
+        self._proceed()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._caller = caller_of(self.peername)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._proceed()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """A call that is being answered goes on; only its answer has nobody to go to."""
+        super().connection_lost(exc)
+        self._held.clear()
+        if self._body_awaited:
+            self._await_body(False)
+            self._routes.count_broken_off()
+
+    async def shutdown(self, timeout: float | None = 15.0) -> None:  # noqa: ASYNC109 - aiohttp's
+        """Cut off: the grace has passed (`HttpServer.stop`)."""
+        if self._pending is not None:
+            self._pending.cancel()
+        await super().shutdown(timeout)
+
+    def _is_idle(self) -> bool:
+        """Return whether aiohttp has nothing of this connection to do and to remember."""
+        waiter = self._waiter
+        return (
+            waiter is not None
+            and not waiter.done()
+            and self._at_boundary
+            and not self._upgraded
+            and not self._reading_paused
+            and not self._buffer_paused
+        )
+
+    def _proceed(self) -> None:
+        """Look at what is held, unless it has to wait."""
+        held = self._held
+        if held and (self.transport is None or self.transport.is_closing()):
+            held.clear()
+        if held and self._pending is None and not self._paused and len(held) >= self._wanted:
+            del held[: self._take(held)]
+        self._hold_back()
+
+    def _hold_back(self) -> None:
+        """Let the client wait while too much is held behind a call, and no longer."""
+        much = len(self._held) > _HELD_BYTES_MAX
+        waits = much and (self._pending is not None or self._paused)
+        if waits != self._held_back:
+            self._held_back = waits
+            if waits:
+                self._pause_transport_reading()
+            elif not (self._reading_paused or self._buffer_paused):
+                self._resume_transport_reading()
+
+    def _take(self, data: bytes | bytearray) -> int:
+        """Serve the request that the data begin with; return how many bytes are done with."""
+        self._wanted = 0
+        head = parse_head(data, 0, self._head)
+        if head is None:
+            if is_begun_call(data):
+                self._wanted = len(data) + 1
+                return 0
+            return self._hand_over(data)
+        self._head = head
+        end = head.end + head.body_bytes
+        asked = Asked(head.method, head.target, head.headers, self._caller)
+        call = self._routes.express_call(asked, bytes(data[head.end : end]), head.body_bytes)
+        if call is None:
+            return self._hand_over(data, whole=end == len(data))
+        if end > len(data):
+            self._wanted = end
+            if not self._body_awaited:
+                self._await_body(True)
+            return 0
+        self._start(asked, call)
+        if self._body_awaited:
+            self._await_body(False)
+        return end
+
+    def _await_body(self, awaited: bool) -> None:
+        self._body_awaited = awaited
+        if awaited:
+            self._routes.begin()
+        else:
+            self._routes.end()
+
+    def _hand_over(self, data: bytes | bytearray, *, whole: bool = False) -> int:
+        """Give all of it to aiohttp, and see whether its parser holds part of a request then.
+
+        `whole`: it is known that the data are one plain request.
+        """
+        seen = self._request_count
+        data = bytes(data)
+        super().data_received(data)
+        if self._body_awaited:
+            self._await_body(False)
+        if self._upgraded or self._reading_paused or self._buffer_paused:
+            self._at_boundary = False
+        elif not (self._at_boundary and (whole or are_requests(data, self._head))):
+            # An empty line that ends the data ends a request, when one came whole: whatever began
+            # behind that request would be whole with the empty line, too.
+            self._at_boundary = (
+                self._request_count > seen
+                and data.endswith(b"\r\n\r\n")
+                and bool(self._messages)
+                and self._messages[-1][1].is_eof()
+            )
+        return len(data)
+
+    # --- what is answered -------------------------------------------------------------------------
+
+    def _start(self, asked: Asked, call: Call) -> None:
+        self._routes.begin()
+        self._asked = asked
+        self._pending = pending = self._routes.invoke(call)
+        pending.add_done_callback(self._ended)
+
+    def _ended(self, pending: PendingAnswer) -> None:
+        """Answer the call that came to its end."""
+        self._pending = None
+        try:
+            if not pending.cancelled():
+                self._answer(self._routes.outcome(self._asked, pending))
+        finally:
+            self._routes.end()
+        if self._held:
+            self._proceed()
+
+    def _answer(self, response: Response) -> None:
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            return
+        closing = self._routes.closing
+        transport.write(encode(response, close=closing))
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        if closing:
+            self.force_close()
+
+    def _process_keepalive(self) -> None:
+        """Close the connection on which nothing happened; a call that takes long is something."""
+        if self._pending is not None or self._body_awaited:
+            self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        super()._process_keepalive()
+
+    # --- what is no HTTP --------------------------------------------------------------------------
 
     def handle_error(
         self,
@@ -39,12 +258,11 @@ class Connection(web.RequestHandler):
 
         aiohttp also calls this when a handler raises, which `routes` never does.
         """
-        factory = cast(ConnectionFactory, self._manager)
         reason, hint = _said(message or "")
         error = InvalidRequest(
             f"this is no valid HTTP request: {reason}", at="request line or headers", hint=hint
         )
-        response = factory.answer_error(request, error)
+        response = self._routes.answer_error(request, error)
         response.force_close()
         return response
 
@@ -52,14 +270,11 @@ class Connection(web.RequestHandler):
 class ConnectionFactory(web.Server):
     """aiohttp's low-level server: no router, no middlewares, every request to one handler."""
 
-    def __init__(
-        self,
-        handler: Callable[[web.BaseRequest], Any],
-        answer_error: ErrorAnswer,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(handler, **kwargs)
-        self.answer_error = answer_error
+    def __init__(self, routes: Routes, *, express: bool, **kwargs: Any) -> None:
+        super().__init__(routes.handle, **kwargs)
+        self.routes = routes
+        self.express = express
+        """Whether its connections have an express lane."""
 
     def __call__(self) -> web.RequestHandler:
         return Connection(self, loop=self._loop, **self._kwargs)

@@ -1,5 +1,9 @@
 """What happens with a request: from HTTP to a `Call` and from an `Answer` to HTTP.
 
+Two lanes come here: aiohttp's handler, for every request (`handle`), and a `Connection`'s express
+lane, for calls in the plainest form (`express_call`, `invoke`, `outcome`). What a request means and
+how it is answered is the same code for both.
+
 Every way out is an answer of ours: errors become problems (`problems`), and what nobody foresaw a
 500 with an id under which the log has the traceback. A client that leaves cancels nothing: its
 command goes on, for it may be on its way into the log.
@@ -11,19 +15,20 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from aiohttp import hdrs, web
 from aiohttp.web_protocol import RequestPayloadError
-from multidict import istr
+from multidict import CIMultiDictProxy, istr
 
 from spawn.api import metrics
 from spawn.api.headers import parse_key, parse_timeout
 from spawn.api.paths import METHODS, Match, check_method, match_target
-from spawn.api.problems import CONTENT_TYPE, RETRY_AFTER_S, problem_of
+from spawn.api.problems import CONTENT_TYPE, RETRY_AFTER_S, STATUSES, problem_of
+from spawn.api.responses import Response, json_response, reply_response, to_aiohttp
 from spawn.api.suggestions import action_hint, type_hint
-from spawn.core.ingress import Call, Ingress
+from spawn.core.ingress import Call, Ingress, PendingAnswer
 from spawn.errors import (
     BodyTooLarge,
     InvalidHeader,
@@ -34,16 +39,11 @@ from spawn.errors import (
     UnknownType,
 )
 
-__all__ = ["HttpLimits", "Routes"]
+__all__ = ["Asked", "HttpLimits", "Routes", "caller_of"]
 
 KEY: Final = istr("Idempotency-Key")
 TIMEOUT: Final = istr("Spawn-Timeout")
-REVISION: Final = istr("Spawn-Revision")
-POSITION: Final = istr("Spawn-Position")
 
-_JSON: Final = "application/json"
-_SERVER: Final = "spawn"
-"""Set, so that aiohttp does not name itself and its version there."""
 _PATH_SHOWN_MAX: Final = 200
 """Characters of a path in `at`; what is longer is cut."""
 
@@ -62,8 +62,18 @@ class HttpLimits:
     """The largest `Spawn-Timeout`: a wait holds memory and a connection."""
 
 
+class Asked(msgspec.Struct, frozen=True, gc=False):
+    """What both lanes know of a request before its body is read."""
+
+    method: str
+    target: str
+    """As it stands in the request line."""
+    headers: CIMultiDictProxy[str]
+    caller: str
+
+
 class Routes:
-    """Answers requests; `handle` is the one handler of the server."""
+    """Answers requests; `handle` is the one handler of aiohttp's server."""
 
     def __init__(
         self, ingress: Ingress, limits: HttpLimits, new_error_id: Callable[[], str]
@@ -79,28 +89,84 @@ class Routes:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request. Only cancellation gets out."""
-        counts = self.counts
-        counts.in_progress += 1
+        asked = _asked(request)
         route = "none"
+        self.begin()
         try:
             try:
-                match = match_target(request.raw_path)
+                match = match_target(asked.target)
                 route = match.route
-                if request.method not in METHODS[route]:
-                    check_method(route, request.method)
-                response = await self._answer(request, match)
+                check(asked, match)
+                response = await self._answer(request, asked, match)
             except SpawnError as error:
-                response = self._problem(request, route, error)
+                response = self._problem(asked, route, error)
             except Exception as error:  # noqa: BLE001 - the edge: a caller is always answered
-                response = self._unforeseen(request, error)
-            counts.answered[route, response.status] += 1
+                response = self._unforeseen(asked, error)
+            self.counts.answered[route, response.status] += 1
+            sent = to_aiohttp(response)
             if self.closing:
-                response.force_close()
-            return response
+                sent.force_close()
+            return sent
         finally:
-            counts.in_progress -= 1
-            if self._idle is not None and counts.in_progress == 0:
-                self._idle.set()
+            self.end()
+
+    def answer_error(self, request: web.BaseRequest, error: SpawnError) -> web.StreamResponse:
+        """Answer what did not get as far as `handle`."""
+        response = self._problem(_asked(request), "none", error)
+        self.counts.answered["none", response.status] += 1
+        return to_aiohttp(response)
+
+    # --- for the express lane ---------------------------------------------------------------------
+
+    def express_call(self, asked: Asked, payload: bytes, body_bytes: int) -> Call | None:
+        """Return the call that is asked for; None: it is none, or `handle` has to refuse it."""
+        if body_bytes > self._limits.body_bytes_max:
+            return None
+        try:
+            match = match_target(asked.target)
+            if match.route != "invoke":
+                return None
+            check(asked, match)
+            key, timeout_s = self._key(asked), self._timeout_s(asked)
+        except Exception:  # noqa: BLE001 - `handle` meets it again, and answers
+            return None
+        return _call(asked, match, payload, key, timeout_s)
+
+    def invoke(self, call: Call) -> PendingAnswer:
+        """Start a call's action; errors, also of the ingress itself, come with the answer."""
+        try:
+            return self._ingress.invoke(call)
+        except Exception as error:  # noqa: BLE001 - the edge: a caller is always answered
+            failed = asyncio.get_running_loop().create_future()
+            failed.set_exception(error)
+            return failed
+
+    def outcome(self, asked: Asked, pending: PendingAnswer) -> Response:
+        """Return what a call that came to its end is answered with."""
+        error = pending.exception()
+        if error is None:
+            answer = pending.result()
+            response = reply_response(answer.reply, answer.revision, answer.position)
+        elif isinstance(error, SpawnError):
+            response = self._problem(asked, "invoke", error)
+        else:
+            response = self._unforeseen(asked, error)
+        self.counts.answered["invoke", response.status] += 1
+        return response
+
+    def begin(self) -> None:
+        """Count a request that is being answered from now on, until `end`."""
+        self.counts.in_progress += 1
+
+    def end(self) -> None:
+        """Count a request that needs no answer any more."""
+        self.counts.in_progress -= 1
+        if self._idle is not None and self.counts.in_progress == 0:
+            self._idle.set()
+
+    def count_broken_off(self) -> None:
+        """Count a call whose client left within the body, as `handle` counts the others."""
+        self.counts.answered["invoke", STATUSES[InvalidRequest.code].status] += 1
 
     async def wait_idle(self) -> None:
         """Return once no request is being answered."""
@@ -108,50 +174,31 @@ class Routes:
         if self.counts.in_progress:
             await self._idle.wait()
 
-    def answer_error(self, request: web.BaseRequest, error: SpawnError) -> web.StreamResponse:
-        """Answer what did not get as far as `handle`."""
-        response = self._problem(request, "none", error)
-        self.counts.answered["none", response.status] += 1
-        return response
+    # --- routes -----------------------------------------------------------------------------------
 
-    async def _answer(self, request: web.BaseRequest, match: Match) -> web.Response:
+    async def _answer(self, request: web.BaseRequest, asked: Asked, match: Match) -> Response:
         route = match.route
         if route == "invoke":
-            return await self._invoke(request, match)
+            return await self._invoke(request, asked, match)
         if route == "state":
-            return await self._state(request, match)
+            return await self._state(asked, match)
         if route == "live":
-            return _json(200, {"live": True})
+            return json_response(200, {"live": True})
         if route == "ready":
             statistics = self._ingress.statistics()
             status = 200 if statistics.ready else 503
-            return _json(status, {"ready": statistics.ready, "reasons": list(statistics.reasons)})
-        page = metrics.render(self._registry)
-        return web.Response(
-            body=page, headers={"Content-Type": metrics.CONTENT_TYPE, "Server": _SERVER}
-        )
+            reasons = list(statistics.reasons)
+            return json_response(status, {"ready": statistics.ready, "reasons": reasons})
+        return Response(200, metrics.render(self._registry), metrics.CONTENT_TYPE)
 
-    async def _invoke(self, request: web.BaseRequest, match: Match) -> web.Response:
-        headers = request.headers
-        key = parse_key(headers.getall(KEY)) if KEY in headers else None
-        timeout_s = self._timeout_s(request)
+    async def _invoke(self, request: web.BaseRequest, asked: Asked, match: Match) -> Response:
+        key, timeout_s = self._key(asked), self._timeout_s(asked)
         payload = await self._body(request)
-        answer = await self._ingress.invoke(
-            Call(
-                type=match.type,
-                id=match.id,
-                action=match.action,
-                payload=payload,
-                timeout_s=timeout_s,
-                key=key,
-                caller=_caller(request),
-            )
-        )
-        return _reply(answer.reply, answer.revision, answer.position)
+        answer = await self._ingress.invoke(_call(asked, match, payload, key, timeout_s))
+        return reply_response(answer.reply, answer.revision, answer.position)
 
-    async def _state(self, request: web.BaseRequest, match: Match) -> web.Response:
-        timeout_s = self._timeout_s(request)
-        state = await self._ingress.state(match.type, match.id, timeout_s)
+    async def _state(self, asked: Asked, match: Match) -> Response:
+        state = await self._ingress.state(match.type, match.id, self._timeout_s(asked))
         body = msgspec.json.encode(
             {
                 "type": match.type,
@@ -160,12 +207,15 @@ class Routes:
                 "state": msgspec.Raw(state.state),
             }
         )
-        return _reply(body, state.revision, state.position)
+        return reply_response(body, state.revision, state.position)
 
-    def _timeout_s(self, request: web.BaseRequest) -> float:
-        headers = request.headers
-        if TIMEOUT in headers:
-            return parse_timeout(headers.getall(TIMEOUT), self._limits.timeout_max_s)
+    @staticmethod
+    def _key(asked: Asked) -> str | None:
+        return parse_key(asked.headers.getall(KEY)) if KEY in asked.headers else None
+
+    def _timeout_s(self, asked: Asked) -> float:
+        if TIMEOUT in asked.headers:
+            return parse_timeout(asked.headers.getall(TIMEOUT), self._limits.timeout_max_s)
         return self._limits.timeout_default_s
 
     async def _body(self, request: web.BaseRequest) -> bytes:
@@ -191,48 +241,63 @@ class Routes:
             # The client left or sent bytes that are no chunk; who left never sees this answer.
             raise InvalidRequest(f"the body did not arrive whole: {error}") from error
 
-    def _problem(self, request: web.BaseRequest, route: str, error: SpawnError) -> web.Response:
-        if isinstance(error, UnknownType | UnknownAction) and not error.hint:
-            error.hint = self._nearest(request, error)
-        problem = problem_of(error, _request_line(request))
-        response = _json(problem.status, problem, CONTENT_TYPE)
-        if problem.status in (429, 503):
-            response.headers[hdrs.RETRY_AFTER] = str(RETRY_AFTER_S)
-        if isinstance(error, MethodNotAllowed):
-            response.headers[hdrs.ALLOW] = ", ".join(METHODS[route])
-        return response
+    # --- errors -----------------------------------------------------------------------------------
 
-    def _nearest(self, request: web.BaseRequest, error: SpawnError) -> str:
+    def _problem(self, asked: Asked, route: str, error: SpawnError) -> Response:
+        if isinstance(error, UnknownType | UnknownAction) and not error.hint:
+            error.hint = self._nearest(asked, error)
+        problem = problem_of(error, _request_line(asked))
+        headers: list[tuple[str, str]] = []
+        if problem.status in (429, 503):
+            headers.append((hdrs.RETRY_AFTER, str(RETRY_AFTER_S)))
+        if isinstance(error, MethodNotAllowed):
+            headers.append((hdrs.ALLOW, ", ".join(METHODS[route])))
+        return json_response(problem.status, problem, CONTENT_TYPE, headers)
+
+    def _nearest(self, asked: Asked, error: SpawnError) -> str:
         types = self._ingress.types()
-        match = match_target(request.raw_path)
+        match = match_target(asked.target)
         if isinstance(error, UnknownType):
             return type_hint(match.type, types)
         return action_hint(match.action, types.get(match.type, ()))
 
-    def _unforeseen(self, request: web.BaseRequest, error: Exception) -> web.Response:
+    def _unforeseen(self, asked: Asked, error: BaseException) -> Response:
         error_id = self._new_error_id()
-        request_line = _request_line(request)
+        request_line = _request_line(asked)
         _logger.error("error %s at %s", error_id, request_line, exc_info=error)
         ours = SpawnError(
             f"this node failed in a way that nobody foresaw ({type(error).__name__})",
             hint=f"the node's log has the traceback under error_id {error_id}; please report it",
         )
         problem = msgspec.structs.replace(problem_of(ours, request_line), error_id=error_id)
-        return _json(problem.status, problem, CONTENT_TYPE)
+        return json_response(problem.status, problem, CONTENT_TYPE)
 
 
-def _reply(body: bytes, revision: int, position: object) -> web.Response:
-    headers = {hdrs.CONTENT_TYPE: _JSON, hdrs.SERVER: _SERVER, REVISION: str(revision)}
-    if position is not None:
-        headers[POSITION] = str(position)
-    return web.Response(body=body, headers=headers)
+def check(asked: Asked, match: Match) -> None:
+    """Raise for what no route answers, whatever is in its body; both lanes ask here."""
+    if asked.method not in METHODS[match.route]:
+        check_method(match.route, asked.method)
 
 
-def _json(status: int, value: object, content_type: str = _JSON) -> web.Response:
-    return web.Response(
-        status=status,
-        body=msgspec.json.encode(value),
-        headers={hdrs.CONTENT_TYPE: content_type, hdrs.SERVER: _SERVER},
+def caller_of(peername: Any) -> str:
+    """Return who calls, for the record: `peername` is the other end's address of a socket."""
+    host = peername[0] if isinstance(peername, tuple | list) else peername
+    return f"http {host}" if host else "http socket"
+
+
+def _asked(request: web.BaseRequest) -> Asked:
+    return Asked(request.method, request.raw_path, request.headers, caller_of(request.remote))
+
+
+def _call(asked: Asked, match: Match, payload: bytes, key: str | None, timeout_s: float) -> Call:
+    return Call(
+        type=match.type,
+        id=match.id,
+        action=match.action,
+        payload=payload,
+        timeout_s=timeout_s,
+        key=key,
+        caller=asked.caller,
     )
 
 
@@ -256,14 +321,9 @@ async def _continue(request: web.BaseRequest) -> None:
         request.writer.output_size = 0
 
 
-def _caller(request: web.BaseRequest) -> str:
-    remote = request.remote
-    return f"http {remote}" if remote else "http socket"
-
-
-def _request_line(request: web.BaseRequest) -> str:
-    path = request.raw_path
+def _request_line(asked: Asked) -> str:
+    path = asked.target
     if len(path) > _PATH_SHOWN_MAX:
         path = f"{path[:_PATH_SHOWN_MAX]}..."
     # Bytes that are no UTF-8 came as surrogates, which JSON can't hold.
-    return f"{request.method} {path.encode(errors='replace').decode()}"
+    return f"{asked.method} {path.encode(errors='replace').decode()}"

@@ -43,10 +43,13 @@ class HttpServer:
         host: str = "127.0.0.1",
         port: int = 9001,
         limits: HttpLimits | None = None,
+        express: bool = True,
     ) -> None:
+        """Make a server; without `express` aiohttp serves everything, as tests compare it."""
         self._host = host
         self._port = port
         self._limits = limits or HttpLimits()
+        self._express = express
         self._routes = Routes(ingress, self._limits, new_error_id)
         self._connections: ConnectionFactory | None = None
         self._listener: asyncio.Server | None = None
@@ -71,8 +74,8 @@ class HttpServer:
         """
         loop = self._loop = asyncio.get_running_loop()
         self._connections = ConnectionFactory(
-            self._routes.handle,
-            self._routes.answer_error,
+            self._routes,
+            express=self._express,
             request_factory=self._new_request,
             access_log=None,
         )

@@ -35,8 +35,8 @@ def dev(
         source = settings.source(key)
         if source.kind != "default":
             console.note(f"{source.name} is not used: spawn dev starts servers of its own")
-    from spawn.cli.event_loop import run_serving
     from spawn.dev.command import develop
-    from spawn.sdk.target import load_target
+    from spawn.runtime.event_loop import run_serving
 
-    run_serving(develop(load_target(target), settings, data, console.note))
+    given = (flags.by_key(), config)
+    run_serving(develop(target, settings, given, data, console.note))

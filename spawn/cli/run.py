@@ -36,8 +36,8 @@ def run(
     )
     for warning in settings.warnings:
         console.warning(warning)
-    from spawn.cli.event_loop import run_serving
     from spawn.node import RunOptions, serve, with_system_of
+    from spawn.runtime.event_loop import run_serving
     from spawn.sdk.target import load_target
 
     loaded = load_target(target)
@@ -45,6 +45,8 @@ def run(
     types = ", ".join(sorted(behavior.type for behavior in loaded.behaviors))
     console.note(f"production mode: system {settings.system}, {types} from {target}")
     options = RunOptions(
-        create=create, say=console.note, on_serving=lambda url: console.note(f"serving at {url}")
+        create=create,
+        say=console.note,
+        on_serving=lambda told: console.note(f"serving at {told.url}"),
     )
     run_serving(serve(settings, loaded, options))

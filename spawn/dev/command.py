@@ -1,34 +1,34 @@
 """`spawn dev`: the embedded stack and one node on it, on one screen, until Ctrl-C.
 
-The broker's log begins anew with each start, so snapshots of an earlier one are discarded, and
-that is said. The stack ends with this process, whatever ends it (see `supervisor`).
+The node is a process of its own (`session`); this one holds the stack and the listening socket. The
+broker's log begins anew with each start, so snapshots of an earlier one are discarded, and that is
+said. Everything ends with this process, whatever ends it (`supervisor`, `node_child`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
+import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from spawn import __version__
 from spawn.api.server import reserve
-from spawn.config import SecretUrl, Settings
+from spawn.config import Settings
 from spawn.dev import dev_file
 from spawn.dev.dev_file import DevFile
 from spawn.dev.errors import StackError
+from spawn.dev.node_child import Order, Served
 from spawn.dev.processes import rss_bytes
+from spawn.dev.session import Session, Shown
 from spawn.dev.stack import EmbeddedStack, Endpoints
 from spawn.errors import PortTaken
-from spawn.node import RunOptions, serve, with_system_of
 from spawn.runtime.tasks import first_error
-from spawn.sdk.target import Target
 
 __all__ = ["BROKER_WARNING_BYTES", "develop", "screen"]
 
@@ -38,64 +38,128 @@ _LOOK_S: Final = 5.0
 
 
 async def develop(
-    target: Target, settings: Settings, folder: Path, say: Callable[[str], None]
+    target: str,
+    settings: Settings,
+    given: tuple[Mapping[str, str | None], Path | None],
+    folder: Path,
+    say: Callable[[str], None],
 ) -> None:
     """Start the stack in `folder`, serve `target` on it, stop everything on Ctrl-C.
 
-    Raises: StackError (a server does not come up, or ended), and all that `serve` raises.
+    `given` are the flags and the file that `settings` were made from; each node makes its own from
+    them. Raises: StartRefused (the target can't be served), StackError (a server does not come up,
+    or something ended that can't be started again).
     """
-    started = time.monotonic()
-    settings = with_system_of(target, settings)
+    began = time.monotonic()
     listener = _bind(settings.http.host, settings.http.port, say)
-    with contextlib.closing(listener):
+    interrupts = _Interrupts()
+    with contextlib.closing(listener), interrupts.handled():
         async with EmbeddedStack(folder) as stack:
-            settings = _on_stack(settings, stack.endpoints)
+            endpoints = stack.endpoints
+            first = True
 
-            def on_serving(url: str) -> None:
-                dev_file.write(folder, _file(settings, stack.endpoints, url))
-                took_s = time.monotonic() - started
-                say(screen(target, stack.endpoints, url, took_s))
+            def on_serving(shown: Shown) -> None:
+                nonlocal first
+                dev_file.write(folder, _file(target, shown, endpoints))
+                if first:
+                    say(screen(shown, endpoints, time.monotonic() - began))
+                first = False
 
-            options = RunOptions(
-                discard_stale_snapshots=True, say=_quieter(say), on_serving=on_serving
+            session = Session(
+                _order(target, given, endpoints),
+                listener,
+                stop_grace_s=settings.node.stop_grace_s,
+                say=say,
+                on_serving=on_serving,
             )
+
+            async def serve() -> None:
+                await session.begin()
+                await session.keep()
+
             try:
-                async with _watched(stack, say):
-                    await serve(settings, target, options, listener)
+                async with _watched(stack, say), session.running():
+                    await interrupts.until_first(serve())
+                    say("stopping: calls under way are finished, new ones refused; again forces it")
+                    await interrupts.until_second(session.stop())
             finally:
                 dev_file.remove(folder)
 
 
-def screen(target: Target, endpoints: Endpoints, url: str, took_s: float) -> str:
+class _Interrupts:
+    """SIGINT and SIGTERM: the first one stops in order, the second at once."""
+
+    def __init__(self) -> None:
+        self._first = asyncio.Event()
+        self._second = asyncio.Event()
+
+    @contextlib.contextmanager
+    def handled(self) -> Iterator[None]:
+        """Take the signals, also where they were inherited as ignored, while the body runs."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._signalled)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+    def _signalled(self) -> None:
+        (self._second if self._first.is_set() else self._first).set()
+
+    async def until_first(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` until it ends or the first signal cancels it. Raises: what `work` raises."""
+        await _until(self._first, work)
+
+    async def until_second(self, work: Coroutine[Any, Any, None]) -> None:
+        """The same with the second signal."""
+        await _until(self._second, work)
+
+
+async def _until(event: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    task, wait = asyncio.create_task(work), asyncio.create_task(event.wait())
+    try:
+        await asyncio.wait((task, wait), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        wait.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.wait((task,))
+    if not task.cancelled():
+        task.result()
+
+
+def screen(shown: Shown, endpoints: Endpoints, took_s: float) -> str:
     """Return what `spawn dev` shows: what runs where, and what to try next."""
+    served, url = shown.served, shown.url
     types = "\n".join(
-        f"  actors    {behavior.type} ({', '.join(behavior.actions)})"
-        for behavior in target.behaviors
+        f"  actors    {name} ({', '.join(action.name for action in actions)})"
+        for name, _, actions in served.actors
     )
     lines = [
         f"spawn {__version__}, development mode. History lives as long as this command.",
         f"  log       {endpoints.kafka_bootstrap} embedded, in memory",
         f"  database  {endpoints.data_folder / 'pg'} embedded",
         f"  nats      {endpoints.nats_url}",
-        f"{types} from {target.origin}",
-        f"  http      {url}   node pid {os.getpid()}",
+        f"{types} from {served.origin}",
+        f"  http      {url}   node pid {shown.pid}",
     ]
-    if example := _example(target, url):
+    if example := _example(served, url):
         lines.append(f"try  {example}")
-    lines.append(f"Ctrl-C stops everything.   ({took_s:.1f} s)")
+    lines.append(f"Saves reload. Ctrl-C stops everything.   ({took_s:.1f} s)")
     return "\n".join(lines)
 
 
-def _example(target: Target, url: str) -> str:
+def _example(served: Served, url: str) -> str:
     """Return a call to try: the first action that takes one whole number, else any."""
-    for behavior in target.behaviors:
-        actor_id = behavior.settings.named_id or "a"
-        for action in behavior.actions.values():
+    for name, named_id, actions in served.actors:
+        for action in actions:
             if not action.read_only and ": int)" in action.signature:
-                path = f"/v1/actors/{behavior.type}/{actor_id}/{action.name}"
+                path = f"/v1/actors/{name}/{named_id or 'a'}/{action.name}"
                 return f"curl -d 5 {url.removeprefix('http://')}{path}"
-    behavior = target.behaviors[0]
-    return f"curl {url}/v1/actors/{behavior.type}/{behavior.settings.named_id or 'a'}"
+    name, named_id, _ = served.actors[0]
+    return f"curl {url}/v1/actors/{name}/{named_id or 'a'}"
 
 
 def _bind(host: str, port: int, say: Callable[[str], None]) -> socket.socket:
@@ -107,35 +171,32 @@ def _bind(host: str, port: int, say: Callable[[str], None]) -> socket.socket:
         return reserve(host, 0)
 
 
-def _on_stack(settings: Settings, endpoints: Endpoints) -> Settings:
-    return replace(
-        settings,
-        kafka=replace(settings.kafka, bootstrap_servers=endpoints.kafka_bootstrap or ""),
-        postgres=replace(settings.postgres, dsn=SecretUrl(endpoints.postgres_dsn or "")),
-        nats=replace(settings.nats, url=SecretUrl(endpoints.nats_url or "")),
+def _order(
+    target: str, given: tuple[Mapping[str, str | None], Path | None], endpoints: Endpoints
+) -> Order:
+    flags, config = given
+    return Order(
+        target=target,
+        flags=dict(flags),
+        config=None if config is None else str(config),
+        kafka=endpoints.kafka_bootstrap or "",
+        postgres=endpoints.postgres_dsn or "",
+        nats=endpoints.nats_url or "",
+        discard_stale_snapshots=True,
     )
 
 
-def _file(settings: Settings, endpoints: Endpoints, url: str) -> DevFile:
+def _file(target: str, shown: Shown, endpoints: Endpoints) -> DevFile:
     return DevFile(
-        system=settings.system,
-        http_url=url,
+        system=shown.served.system,
+        http_url=shown.url,
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         kafka_bootstrap=endpoints.kafka_bootstrap,
         postgres_dsn=endpoints.postgres_dsn,
         nats_url=endpoints.nats_url,
-        pids={**endpoints.pids, "node": os.getpid()},
+        target=target,
+        pids={**endpoints.pids, "node": shown.pid},
     )
-
-
-def _quieter(say: Callable[[str], None]) -> Callable[[str], None]:
-    """Leave out what is always so in development: one broker, tables made."""
-
-    def say_more(text: str) -> None:
-        if "one broker" not in text and not text.startswith("database: applied"):
-            say(text)
-
-    return say_more
 
 
 @contextlib.asynccontextmanager

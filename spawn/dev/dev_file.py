@@ -28,6 +28,8 @@ class DevFile(msgspec.Struct, frozen=True, kw_only=True):
     kafka_bootstrap: str | None = None
     postgres_dsn: str | None = None
     nats_url: str | None = None
+    target: str | None = None
+    """What it runs, as a command of the same folder would name it."""
     pids: Mapping[str, int] = msgspec.field(default_factory=dict)
     """Process ids of the parts by name, for people to look at."""
     pid: int = msgspec.field(default_factory=os.getpid)

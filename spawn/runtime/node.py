@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import gc
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from eventstore.log import EventLog, TopicPartition
 from eventstore.snapshots import SnapshotStore
@@ -17,6 +17,7 @@ from spawn.core.behavior import Behavior
 from spawn.core.ids import topic_of
 from spawn.runtime.clock import Clock, SystemClock, random_id
 from spawn.runtime.context import NodeContext, RuntimeSettings
+from spawn.runtime.debugger import Debugger
 from spawn.runtime.dispatcher import NodeDispatcher, Served
 from spawn.runtime.ownership import Ownership
 from spawn.runtime.partition_worker import PartitionWorker
@@ -45,6 +46,7 @@ class NodePlan:
     body_bytes_max: int
     say: Callable[[str], None]
     clock: Clock | None = None
+    debugger: Debugger = field(default_factory=Debugger)
 
 
 class Node:
@@ -61,6 +63,7 @@ class Node:
             clock=plan.clock or SystemClock(),
             settings=plan.settings,
             say=plan.say,
+            debugger=plan.debugger,
         )
         served = self._serve_types()
         self._workers = _by_topic(served)
@@ -115,6 +118,8 @@ class Node:
                     task.cancel()
         except BaseExceptionGroup as group:
             raise first_error(group) from group
+        finally:
+            self.context.blocking.threads.close()
 
     async def _freeze_when_serving(self) -> None:
         """Read the tails without the garbage collector, then hide what they left from it."""

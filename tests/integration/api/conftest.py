@@ -9,8 +9,8 @@ import pytest
 from tests.integration.api.wire import Served, serving
 
 
-@pytest.fixture
-async def served() -> AsyncIterator[Served]:
-    """A running server, its fake ingress and one open connection."""
-    async with serving() as served:
+@pytest.fixture(params=[True, False], ids=["express", "aiohttp"])
+async def served(request: pytest.FixtureRequest) -> AsyncIterator[Served]:
+    """A running server, its fake ingress and one open connection; in turn without express lane."""
+    async with serving(express=request.param) as served:
         yield served

@@ -107,10 +107,12 @@ async def connect(port: int) -> AsyncIterator[Wire]:
 
 
 @asynccontextmanager
-async def serving(limits: HttpLimits | None = None) -> AsyncIterator[Served]:
+async def serving(
+    limits: HttpLimits | None = None, *, express: bool = True
+) -> AsyncIterator[Served]:
     """Serve a fake ingress on a free port, with one connection open."""
     ingress = FakeIngress()
-    server = HttpServer(ingress, new_error_id=lambda: "e77", port=0, limits=limits)
+    server = HttpServer(ingress, new_error_id=lambda: "e77", port=0, limits=limits, express=express)
     await server.start()
     try:
         async with connect(server.port) as wire:

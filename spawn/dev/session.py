@@ -1,0 +1,198 @@
+"""The node of a `spawn dev` over time: exchanged when its code changes, started again when it ends.
+
+One node serves, the next one waits for its turn with all imports done. Both are given the same
+listening socket, so calls made while they change places wait in its queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Final, NamedTuple
+
+import msgspec
+
+from spawn.dev.errors import StackError
+from spawn.dev.node_child import Failure, Order, Served
+from spawn.dev.node_process import NodeProcess, TargetFailed
+from spawn.dev.watching import FileWatch
+from spawn.errors import StartRefused
+
+__all__ = ["Session", "Shown"]
+
+_RESTARTS_MAX: Final = 5
+"""Restarts in a row, of nodes that end within `_STEADY_S`, before it gives up."""
+_STEADY_S: Final = 10.0
+_RESTART_WAIT_S: Final = 0.5
+
+
+class Shown(NamedTuple):
+    """A node that has just begun to serve."""
+
+    served: Served
+    url: str
+    pid: int
+    records: int
+    """Read behind the checkpoints."""
+
+
+class Session:
+    """Serves one target; `begin` once, then `keep` until it is cancelled, then `stop`."""
+
+    def __init__(
+        self,
+        order: Order,
+        listener: socket.socket,
+        *,
+        stop_grace_s: float,
+        say: Callable[[str], None],
+        on_serving: Callable[[Shown], None],
+    ) -> None:
+        """`on_serving` is called each time another node begins to serve."""
+        self._order = order
+        self._listener = listener
+        self._stop_grace_s = stop_grace_s
+        self._say = say
+        self._on_serving = on_serving
+        self._node: NodeProcess | None = None
+        self._next: NodeProcess | None = None
+        self._started: list[NodeProcess] = []
+        self._watch = FileWatch(())
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Let no node outlive the body."""
+        try:
+            yield
+        finally:
+            for node in self._started:
+                node.kill()
+            for node in self._started:
+                await node.ended()
+
+    async def begin(self) -> None:
+        """Serve the target. Raises: StartRefused."""
+        try:
+            await self._exchange()
+        except TargetFailed as failed:
+            raise _refused(failed.failure) from failed
+        # The log is the same from here on.
+        self._order = msgspec.structs.replace(self._order, discard_stale_snapshots=False)
+
+    async def keep(self) -> None:
+        """Reload and restart it for ever. Raises: StackError - it ends again and again."""
+        restarts, last_end = 0, float("-inf")
+        while True:
+            if self._next is None:
+                self._next = await self._start_node()
+            node = self._node
+            changed = await self._next_change(node)
+            if changed or node is None:
+                await self._reload(changed)
+                continue
+            how = await node.ended()
+            restarts = restarts + 1 if time.monotonic() - last_end < _STEADY_S else 0
+            last_end = time.monotonic()
+            if (failure := await node.failure()) is not None:
+                self._tell(failure)
+            if restarts > _RESTARTS_MAX:
+                raise StackError(
+                    f"node {node.pid} {how}, as the {_RESTARTS_MAX} before it",
+                    at="spawn dev",
+                    hint="the lines above say why",
+                )
+            if restarts:
+                await asyncio.sleep(_RESTART_WAIT_S)
+            await self._restart(node.pid, how)
+
+    async def stop(self) -> None:
+        """Stop the node that serves in order."""
+        if self._node is not None:
+            await self._node.stop(self._stop_grace_s)
+
+    async def _next_change(self, node: NodeProcess | None) -> str:
+        """Wait until files change (return which) or the node ends (return nothing)."""
+        waits: list[asyncio.Task[object]] = [asyncio.create_task(self._watch.changed())]
+        if node is not None:
+            waits.append(asyncio.create_task(node.ended()))
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            changed = waits[0].result() if waits[0].done() else ()
+        finally:
+            for wait in waits:
+                wait.cancel()
+        assert isinstance(changed, list | tuple), "names of files"
+        return ", ".join(changed)
+
+    async def _reload(self, changed: str) -> None:
+        began = time.monotonic()
+        try:
+            shown = await self._exchange()
+        except TargetFailed as failed:
+            self._tell(failed.failure)
+            state = "the code before goes on" if self._node else "nothing serves until it is mended"
+            self._say(f"{changed} changed and can't be served: {state}")
+        else:
+            self._say(
+                f"{changed} changed: node {shown.pid} serves it, states kept, "
+                f"{time.monotonic() - began:.1f} s"
+            )
+
+    async def _restart(self, pid: int, how: str) -> None:
+        began = time.monotonic()
+        self._node = None
+        try:
+            shown = await self._exchange()
+        except TargetFailed as failed:
+            self._tell(failed.failure)
+            self._say(f"node {pid} {how} and can't be started again: it waits for a change")
+        else:
+            self._say(
+                f"node {pid} {how}; started again as {shown.pid}, {shown.records} "
+                f"{'record' if shown.records == 1 else 'records'} read, "
+                f"{time.monotonic() - began:.1f} s"
+            )
+
+    async def _exchange(self) -> Shown:
+        """Prepare the next node, stop the one that serves, let the next one serve.
+
+        Raises: TargetFailed - it can't. The one that serves goes on, unless it was stopped already.
+        """
+        node = self._next or await self._start_node()
+        self._next = None
+        try:
+            served = await node.prepare(self._order)
+            before, self._node = self._node, None
+            if before is not None:
+                await before.stop(self._stop_grace_s)
+            report = await node.serve()
+        except TargetFailed as failed:
+            self._watch.watch(failed.files or self._watch.files)
+            raise
+        self._node = node
+        self._watch.watch(node.files)
+        shown = Shown(served, report.serving, node.pid, report.records)
+        self._on_serving(shown)
+        return shown
+
+    async def _start_node(self) -> NodeProcess:
+        node = await NodeProcess.start(self._listener)
+        self._started = [some for some in self._started if some.runs]
+        self._started.append(node)
+        return node
+
+    def _tell(self, failure: Failure) -> None:
+        self._say(f"error: {failure.message} [{failure.code}]")
+        if failure.at:
+            self._say(f"  at:   {failure.at}")
+        if failure.hint:
+            self._say(f"  hint: {failure.hint}")
+
+
+def _refused(failure: Failure) -> StartRefused:
+    error = StartRefused(failure.message, at=failure.at, hint=failure.hint)
+    error.code = failure.code
+    return error
