@@ -68,8 +68,7 @@ class EventLog(Protocol):
         it. The owner judges the returned offset (protocol 5). Cancelling does not take the append
         back: its outcome is then unknown.
 
-        After `LogUnavailable` the next append to this partition goes through a client of its own,
-        so that it never queues behind the lost batch.
+        After `LogUnavailable` the next append to this partition never queues behind the lost batch.
 
         Raises:
             LogUnavailable: the outcome is unknown, it may be stored now or later.
@@ -110,10 +109,14 @@ class EventLog(Protocol):
 
 
 class LogAdmin(Protocol):
-    """Makes and describes topics; needed at start only."""
+    """Makes, lists and describes topics; no append or read waits for it."""
 
     async def brokers(self) -> int:
         """Return how many brokers the cluster has. Raises: LogUnavailable."""
+        ...
+
+    async def topics(self, prefix: str) -> Sequence[str]:
+        """Return the names of the topics that begin so, sorted. Raises: LogUnavailable."""
         ...
 
     async def describe(self, topics: Sequence[str]) -> Mapping[str, TopicState]:

@@ -163,6 +163,10 @@ class MemoryLog:
         self._require_up()
         return self._brokers
 
+    async def topics(self, prefix: str) -> Sequence[str]:
+        self._require_up()
+        return sorted({at.topic for at in self._partitions if at.topic.startswith(prefix)})
+
     async def describe(self, topics: Sequence[str]) -> Mapping[str, TopicState]:
         self._require_up()
         return {

@@ -194,7 +194,7 @@ class TestFrozenBroker:
     async def test_an_append_that_is_cancelled_does_no_harm(
         self, log: KafkaLog, at: TopicPartition, apache_kafka: ApacheKafka
     ) -> None:
-        """The producer goes on with it; the next append is acknowledged where it stands."""
+        """It may still be stored; the next append is acknowledged where it stands."""
         await log.append(at, batch("before"), TIME_MS)
         await _freeze(apache_kafka)
         task = asyncio.ensure_future(log.append(at, batch("cancelled"), TIME_MS))
@@ -229,7 +229,6 @@ class TestFrozenBroker:
         apache_kafka: ApacheKafka,
     ) -> None:
         """Not longer than it says, with an append still on its way."""
-        another_log, log = log, KafkaLog(settings)
         await log.append(at, batch("before"), TIME_MS)
         await _freeze(apache_kafka)
         append = asyncio.ensure_future(
@@ -240,13 +239,6 @@ class TestFrozenBroker:
             await log.close()
         with pytest.raises(LogUnavailable):
             await append
-        apache_kafka.thaw()
-        # Its connection ends when its last bytes have left, which are stored then: wait for that.
-        for _ in range(100):
-            if await another_log.bounds(at) == (0, 2):
-                break
-            await asyncio.sleep(0.02)
-        await log.close()
 
 
 async def test_a_broker_killed_and_started_again_is_served_by_the_same_log(

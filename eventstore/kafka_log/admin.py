@@ -1,0 +1,141 @@
+"""Topics: making and describing them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+from aiokafka import errors as kafka
+from aiokafka.client import AIOKafkaClient
+from aiokafka.protocol.admin import CreateTopicsRequest, DescribeConfigsRequest
+
+from eventstore.errors import LogRefused
+from eventstore.kafka_log.background import Background
+from eventstore.kafka_log.failures import REFUSALS, quieten_client
+from eventstore.kafka_log.metadata import Partitions, partitions
+from eventstore.kafka_log.metadata import topics as all_topics
+from eventstore.kafka_log.requests import Requests
+from eventstore.kafka_log.settings import KafkaSettings
+from eventstore.log import TopicSettings, TopicState
+
+__all__ = ["KafkaAdmin"]
+
+_T = TypeVar("_T")
+
+_TOPIC: Final = 2
+"""The kind of resource whose settings are asked for."""
+_UNLED: Final[Partitions] = ({"leader": -1},)
+
+
+class KafkaAdmin:
+    """`LogAdmin` on Kafka; connects for each call, since it is needed at start only.
+
+    A call fails at once when no broker can be reached, so that the caller can say what it waits
+    for. Other failures that may pass are met by asking again until `admin_timeout_s` is over.
+    """
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        quieten_client()
+        self._settings = settings
+
+    async def brokers(self) -> int:
+        async def ask(client: AIOKafkaClient) -> int:
+            return _known_brokers(client)
+
+        return await self._until_answered("the brokers", ask)
+
+    async def topics(self, prefix: str) -> Sequence[str]:
+        async def ask(client: AIOKafkaClient) -> Sequence[str]:
+            return sorted(name for name in await all_topics(client) if name.startswith(prefix))
+
+        return await self._until_answered("listing topics", ask)
+
+    async def describe(self, topics: Sequence[str]) -> Mapping[str, TopicState]:
+        async def ask(client: AIOKafkaClient) -> Mapping[str, TopicState]:
+            found = await partitions(client, topics)
+            settings = await _topic_settings(client, list(found))
+            return {
+                name: TopicState(
+                    name=name,
+                    partitions=len(told),
+                    replication=min(len(each["replicas"]) for each in told),
+                    settings=settings.get(name, {}),
+                )
+                for name, told in found.items()
+            }
+
+        return await self._until_answered("describing topics", ask) if topics else {}
+
+    async def create(self, topics: Mapping[str, TopicSettings]) -> None:
+        async def ask(client: AIOKafkaClient) -> bool | None:
+            """Create those that are not there yet; done when each partition has a leader."""
+            brokers = _known_brokers(client)
+            wanted = [_new_topic(name, each, brokers) for name, each in topics.items()]
+            timeout_ms = int(self._settings.admin_timeout_s * 400)
+            request = CreateTopicsRequest(wanted, timeout_ms, validate_only=False)
+            answer = await client.send(client.cluster.controller.nodeId, request)
+            for name, code, *message in answer.topic_errors:
+                error = kafka.for_code(code)
+                reason = " ".join(filter(None, message)) or error.__name__
+                if error in REFUSALS:
+                    raise LogRefused(f"Kafka refused to create topic {name}: {reason}")
+                if error not in (kafka.NoError, kafka.TopicAlreadyExistsError):
+                    raise error(f"topic {name}: {reason}")
+            found = await partitions(client, list(topics))
+            leaders = [each["leader"] for name in topics for each in found.get(name, _UNLED)]
+            return min(leaders) >= 0 or None
+
+        if topics:
+            await self._until_answered("creating topics", ask)
+
+    async def _until_answered(
+        self, what: str, ask: Callable[[AIOKafkaClient], Awaitable[_T | None]]
+    ) -> _T:
+        background = Background()
+        timeout_s = self._settings.admin_timeout_s
+        requests = Requests(self._settings, background, timeout_s, reconnects=False)
+        try:
+            return await requests.until_answered(what, ask)
+        finally:
+            requests.close()
+            await background.wait(self._settings.close_timeout_s)
+
+
+def _known_brokers(client: AIOKafkaClient) -> int:
+    """Return how many brokers the client was told of when it connected.
+
+    Raises: BrokerNotAvailableError - none: a cluster that is just starting says so.
+    """
+    brokers = client.cluster.brokers()
+    if not brokers or client.cluster.controller is None:
+        raise kafka.BrokerNotAvailableError("the cluster tells no broker or no controller yet")
+    return len(brokers)
+
+
+async def _topic_settings(
+    client: AIOKafkaClient, topics: Sequence[str]
+) -> Mapping[str, Mapping[str, str]]:
+    request = DescribeConfigsRequest([(_TOPIC, name, None) for name in topics])
+    try:
+        answer = await client.send(client.get_random_node(), request)
+    except (kafka.IncompatibleBrokerVersion, kafka.UnsupportedVersionError):
+        return {}
+    return {
+        name: {key: value for key, value, *_ in entries if value is not None}
+        for _, _, _, name, entries in answer.resources
+    }
+
+
+def _new_topic(name: str, settings: TopicSettings, brokers: int) -> tuple[Any, ...]:
+    replication = settings.replication or min(3, brokers)
+    configs = {
+        "cleanup.policy": "compact" if settings.compacted else "delete",
+        "retention.ms": "-1",
+        "retention.bytes": "-1",
+        "max.message.bytes": str(settings.max_message_bytes),
+        # Said even where it is 1: the cluster's default may be 2, which two copies could not keep.
+        "min.insync.replicas": "2" if replication >= 3 else "1",
+        "unclean.leader.election.enable": "false",
+    }
+    placed_by_hand: list[tuple[int, list[int]]] = []
+    return name, settings.partitions, replication, placed_by_hand, list(configs.items())
