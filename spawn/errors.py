@@ -15,6 +15,7 @@
     |- ActionFailed              user code raised; the actor's state is as it was
     |- ReplyGone                 it was executed, its reply is no longer stored
     |- ActorParked               a record of this actor can't be read
+    |- ReplayDiffers             replay gives another state than the live run did
     |- StartRefused              a node can't start
        |- InvalidSettings, InvalidTarget, PortTaken, ForeignLog, SchemaIncompatible
        |- PartitionStopped       the log lost records, or holds one that can't be read
@@ -53,6 +54,7 @@ __all__ = [
     "PartitionStopped",
     "PortTaken",
     "Rejected",
+    "ReplayDiffers",
     "ReplyGone",
     "RequestSettled",
     "RequestTooOld",
@@ -89,7 +91,7 @@ class CallError(SpawnError):
 
 
 class UnknownType(CallError):
-    """No actor type of that name is here."""
+    """No actor type of that name is here, or a named type has one actor, and not with that id."""
 
     code = "unknown-type"
 
@@ -101,7 +103,7 @@ class UnknownAction(CallError):
 
 
 class InvalidId(CallError):
-    """The actor id is empty, over 255 bytes of UTF-8, or not the id of this named actor."""
+    """The actor id is empty, over 255 bytes of UTF-8, or no UTF-8."""
 
     code = "invalid-id"
 
@@ -260,6 +262,12 @@ class ActorParked(SpawnError):
     """A stored record of this actor can't be read, so its state can't be rebuilt."""
 
     code = "actor-parked"
+
+
+class ReplayDiffers(SpawnError):
+    """What is stored gives another state than the actor had: `evolve` is not pure, for example."""
+
+    code = "replay-differs"
 
 
 class StartRefused(SpawnError):
