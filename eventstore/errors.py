@@ -3,10 +3,12 @@
     EventStoreError
     |- LogError
     |  |- LogUnavailable        the outcome of the call is unknown: it may take effect, now or later
+    |  |  |- LogNotAdmitted     login or TLS: somebody has to mend a setting
     |  |- LogRefused            the log refused the call for good: it took no effect
     |  |- TopicMissing          the topic or partition does not exist
     |- SnapshotError
     |  |- SnapshotsUnavailable  the database can't be reached or timed out
+    |  |  |- SnapshotsNotAdmitted  login or TLS: somebody has to mend a setting
     |  |- SnapshotSchemaMismatch  its tables are missing, of another version, or changed by hand
     |- CorruptRecord
        |- UnreadablePrefix      the fencing prefix can't be read: the partition stops there
@@ -18,14 +20,19 @@ exception with `from`.
 
 from __future__ import annotations
 
+from typing import Literal, Self
+
 __all__ = [
+    "Admission",
     "CorruptRecord",
     "EventStoreError",
     "LogError",
+    "LogNotAdmitted",
     "LogRefused",
     "LogUnavailable",
     "SnapshotError",
     "SnapshotSchemaMismatch",
+    "SnapshotsNotAdmitted",
     "SnapshotsUnavailable",
     "TopicMissing",
     "UnreadableBody",
@@ -45,6 +52,28 @@ class LogUnavailable(LogError):
     """The log did not answer; an append may be stored all the same, now or later (protocol 5)."""
 
 
+Admission = Literal["login", "protocol", "trust", "host", "client-certificate"]
+"""What keeps a client and a server apart: user or password (or token), TLS or login on one side
+only, a certificate that nobody trusts or that has run out, one for another host, or the client's
+own certificate."""
+
+
+class LogNotAdmitted(LogUnavailable):
+    """Broker and client do not come together as they are set up; asking again does not help.
+
+    A kind of being unavailable all the same: a node that runs already waits until somebody has
+    mended it, as it waits for a broker that is down.
+    """
+
+    def __init__(self, message: str, concerns: Admission) -> None:
+        super().__init__(message)
+        self.concerns: Admission = concerns
+
+    def again(self) -> Self:
+        """Return the same error to be raised another time."""
+        return type(self)(str(self), self.concerns)
+
+
 class LogRefused(LogError):
     """The log answered that it will not do this (too large, not authorised, invalid settings)."""
 
@@ -59,6 +88,18 @@ class SnapshotError(EventStoreError):
 
 class SnapshotsUnavailable(SnapshotError):
     """The database can't be reached or did not answer in time; nothing is lost, ask again later."""
+
+
+class SnapshotsNotAdmitted(SnapshotsUnavailable):
+    """As `LogNotAdmitted`, of the database."""
+
+    def __init__(self, message: str, concerns: Admission) -> None:
+        super().__init__(message)
+        self.concerns: Admission = concerns
+
+    def again(self) -> Self:
+        """Return the same error to be raised another time."""
+        return type(self)(str(self), self.concerns)
 
 
 class SnapshotSchemaMismatch(SnapshotError):

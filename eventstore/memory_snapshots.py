@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from eventstore.errors import SnapshotsUnavailable
 from eventstore.log import TopicPartition
 from eventstore.rows import (
+    ActorListing,
     ActorName,
     ActorRow,
     Checkpoint,
@@ -22,6 +23,7 @@ from eventstore.rows import (
     KeyRow,
     Loaded,
     flush_applies,
+    flush_stands,
 )
 from eventstore.snapshots import SnapshotStore
 
@@ -143,17 +145,35 @@ class MemorySnapshots(SnapshotStore):
     ) -> bool:
         self._answer()
         if not self._applies(at, checkpoint, base):
-            return False
+            return self._stands(at, checkpoint)
         pieces = [piece async for piece in slices]
         # Everything may have changed meanwhile; from here on it is one step.
         self._answer()
         if not self._applies(at, checkpoint, base):
-            return False
+            return self._stands(at, checkpoint)
         kept = self._partitions.setdefault(at, _Partition(checkpoint))
         kept.merge(pieces)
         kept.checkpoint = checkpoint
         self._answer_of_effect()
         return True
+
+    async def actors(
+        self,
+        at: TopicPartition,
+        *,
+        actor_type: str | None = None,
+        after: ActorName | None = None,
+        limit: int,
+    ) -> Sequence[ActorListing]:
+        self._answer()
+        kept = self._partitions.get(at)
+        behind = _listed(after) if after is not None else (b"", "")
+        rows = [
+            ActorListing(row.type, row.id, row.revision, row.offset, row.deleted)
+            for name, row in (kept.actors.items() if kept is not None else ())
+            if _listed(name) > behind and actor_type in (None, row.type)
+        ]
+        return sorted(rows, key=lambda row: _listed((row.type, row.id)))[:limit]
 
     async def history_before(
         self, at: TopicPartition, actor: ActorName, revision: int
@@ -188,3 +208,15 @@ class MemorySnapshots(SnapshotStore):
             return flush_applies(checkpoint, base, None, None)
         stored = kept.checkpoint
         return flush_applies(checkpoint, base, stored.offset, stored.log_id)
+
+    def _stands(self, at: TopicPartition, checkpoint: Checkpoint) -> bool:
+        kept = self._partitions.get(at)
+        if kept is None:
+            return False
+        stored = kept.checkpoint
+        return flush_stands(checkpoint, stored.offset, stored.log_id, stored.claim)
+
+
+def _listed(actor: ActorName) -> tuple[bytes, str]:
+    """Return what actors are sorted by."""
+    return actor[1].encode(), actor[0]

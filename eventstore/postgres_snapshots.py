@@ -21,17 +21,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 from asyncpg.connect_utils import SessionAttribute
 
-from eventstore.errors import SnapshotError, SnapshotSchemaMismatch, SnapshotsUnavailable
+from eventstore.door import Door
+from eventstore.errors import (
+    SnapshotError,
+    SnapshotSchemaMismatch,
+    SnapshotsNotAdmitted,
+    SnapshotsUnavailable,
+)
 from eventstore.log import TopicPartition
 from eventstore.migrations import Migration, migrations, next_migration
+from eventstore.postgres_admission import not_admitted
 from eventstore.rows import (
+    ActorListing,
     ActorName,
     ActorRow,
     Checkpoint,
@@ -40,6 +48,7 @@ from eventstore.rows import (
     KeyRow,
     Loaded,
     flush_applies,
+    flush_stands,
 )
 from eventstore.snapshots import SnapshotStore
 
@@ -180,13 +189,13 @@ select record_offset, claim, epoch, log_id, fold from spawn.checkpoints
 where system = $1 and topic = $2 and partition = $3 and record_offset is not null
 """
 _GUARD: Final = """
-select record_offset, log_id from spawn.checkpoints
+select record_offset, log_id, claim from spawn.checkpoints
 where system = $1 and topic = $2 and partition = $3
 """
 # `for update` gives the row as the flush before us left it, if it made us wait. From here on the
 # server ends the session soon if we fall silent.
 _LOCK: Final = """
-select partition_id, record_offset, log_id,
+select partition_id, record_offset, log_id, claim,
     set_config('idle_in_transaction_session_timeout', $4, true),
     set_config('statement_timeout', $5, true)
 from spawn.checkpoints where system = $1 and topic = $2 and partition = $3
@@ -238,6 +247,19 @@ left join lateral (
 ) as keys on true
 where place.system = $1 and place.topic = $2 and place.partition = $3
 """
+# One look into the primary key, however many rows there are; $6 is the type, or null for any.
+_ACTORS: Final = """
+select listed.type, listed.id, listed.revision, listed.record_offset, listed.deleted
+from spawn.checkpoints as place
+cross join lateral (
+    select type, id, revision, record_offset, deleted from spawn.actors
+    where actors.partition_id = place.partition_id and (actors.id, actors.type) > ($4, $5)
+        and ($6::text is null or actors.type = $6)
+    order by actors.id, actors.type limit $7
+) as listed
+where place.system = $1 and place.topic = $2 and place.partition = $3
+order by listed.id, listed.type
+"""
 _HISTORY_BEFORE: Final = """
 select nearest.revision, nearest.record_offset, nearest.state, nearest.fingerprint
 from spawn.checkpoints as place
@@ -277,15 +299,17 @@ class PostgresSnapshots(SnapshotStore):
         connect_s: float = 5.0,
         command_s: float = 10.0,
         connections: int = 4,
+        password: Callable[[], str] | None = None,
     ) -> None:
         """`dsn` is a libpq URI, socket folders included (`postgresql://user@/db?host=/folder`).
 
         `connect_s` bounds making a connection, `command_s` one statement, one slice, and the wait
         for a free connection; the merge of a flush gets a second more for each 5,000 rows.
+        `password` is asked for each connection and goes before what `dsn` says.
         """
         self._system = system
         self._command_s = command_s
-        self._pool = _Pool(dsn, f"spawn {system}", connect_s, command_s, connections)
+        self._pool = _Pool(dsn, password, f"spawn {system}", connect_s, command_s, connections)
         self._flush_turns = asyncio.Semaphore(connections // 2)
 
     async def ping(self) -> None:
@@ -357,16 +381,17 @@ class PostgresSnapshots(SnapshotStore):
         slices: AsyncIterable[FlushSlice],
     ) -> bool:
         async with self._flush_turn(), self._pool.session() as session:
-            stored = (await session.fetch(_GUARD, self._system, *at) or [(None, None)])[0]
-            if not flush_applies(checkpoint, base, *stored):
-                return False
+            found = await session.fetch(_GUARD, self._system, *at)
+            x, log_id, claim = found[0] if found else (None, None, None)
+            if not flush_applies(checkpoint, base, x, log_id):
+                return flush_stands(checkpoint, x, log_id, claim)
             await session.execute("begin")
             staged = await _stage(session, slices)
             merge_s = self._command_s + sum(staged.values()) / _MERGE_ROWS_PER_S
-            partition_id, *stored = await self._lock(session, at, merge_s)
-            if not flush_applies(checkpoint, base, *stored):
+            partition_id, x, log_id, claim = await self._lock(session, at, merge_s)
+            if not flush_applies(checkpoint, base, x, log_id):
                 await session.execute("rollback")
-                return False
+                return flush_stands(checkpoint, x, log_id, claim)
             for table, statement in _MERGES:
                 if staged[table]:
                     await session.fetch(statement, partition_id, within_s=merge_s)
@@ -397,7 +422,7 @@ class PostgresSnapshots(SnapshotStore):
             self._flush_turns.release()
 
     async def _lock(self, session: _Session, at: TopicPartition, hold_s: float) -> Sequence[Any]:
-        """Lock the partition's row in an open transaction; return its id, X and log id.
+        """Lock the partition's row in an open transaction; return its id, X, log id, claim.
 
         From here on the transaction may take `hold_s` per statement, and `command_s` between two.
         """
@@ -406,8 +431,23 @@ class PostgresSnapshots(SnapshotStore):
         if not rows:
             await session.fetch(_NEW_PLACE, self._system, *at)
             rows = await session.fetch(_LOCK, self._system, *at, *limits)
-        partition_id, offset, log_id, *_ = rows[0]
-        return partition_id, offset, log_id
+        partition_id, offset, log_id, claim, *_ = rows[0]
+        return partition_id, offset, log_id, claim
+
+    async def actors(
+        self,
+        at: TopicPartition,
+        *,
+        actor_type: str | None = None,
+        after: ActorName | None = None,
+        limit: int,
+    ) -> Sequence[ActorListing]:
+        behind = ("", "") if after is None else after
+        async with self._pool.session() as session:
+            rows = await session.fetch(
+                _ACTORS, self._system, *at, behind[1].encode(), behind[0], actor_type, limit
+            )
+        return [ActorListing(row[0], row[1].decode(), *row[2:]) for row in rows]
 
     async def history_before(
         self, at: TopicPartition, actor: ActorName, revision: int
@@ -421,7 +461,7 @@ class PostgresSnapshots(SnapshotStore):
     async def discard(self, at: TopicPartition) -> bool:
         async with self._pool.session() as session:
             await session.execute("begin")
-            partition_id, offset, _ = await self._lock(session, at, _LONG_S)
+            partition_id, offset, *_ = await self._lock(session, at, _LONG_S)
             for statement in _DISCARD:
                 await session.fetch(statement, partition_id, within_s=_LONG_S)
             await session.execute("commit")
@@ -491,11 +531,21 @@ class _Pool:
     the other dead connections one by one.
     """
 
-    def __init__(self, dsn: str, name: str, connect_s: float, command_s: float, size: int) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        password: Callable[[], str] | None,
+        name: str,
+        connect_s: float,
+        command_s: float,
+        size: int,
+    ) -> None:
         if size < 2:
             raise ValueError(f"{size} connections: flushes and loads need one each")
         self._dsn = dsn
+        self._password = password
         self._name = name
+        self._door: Door[SnapshotsNotAdmitted] = Door()
         self._connect_s = connect_s
         self._command_s = command_s
         self.where = f"PostgreSQL at {_address(dsn)}"
@@ -563,14 +613,22 @@ class _Pool:
             self._idle.pop().terminate()
 
     async def _connect(self) -> _Session:
-        with _our_errors(self.where, None):
-            async with asyncio.timeout(self._connect_s):
-                connection = await asyncpg.connect(
-                    self._dsn,
-                    timeout=self._connect_s,
-                    server_settings={"application_name": self._name},
-                    target_session_attrs=SessionAttribute.read_write,
-                )
+        loop = asyncio.get_running_loop()
+        self._door.enter(loop.time())
+        try:
+            with _our_errors(self.where, None):
+                async with asyncio.timeout(self._connect_s):
+                    connection = await asyncpg.connect(
+                        self._dsn,
+                        password=None if self._password is None else self._password(),
+                        timeout=self._connect_s,
+                        server_settings={"application_name": self._name},
+                        target_session_attrs=SessionAttribute.read_write,
+                    )
+        except SnapshotsNotAdmitted as error:
+            self._door.refused(error, loop.time())
+            raise
+        self._door.opened()
         session = _Session(connection, self.where, self._command_s)
         settings = _SETTINGS | {"statement_timeout": f"{self._command_s * 1000:.0f}"}
         try:
@@ -590,6 +648,9 @@ def _our_errors(where: str, connection: asyncpg.Connection | None) -> Iterator[N
     except TimeoutError as error:
         raise SnapshotsUnavailable(f"{where} did not answer in time") from error
     except _AWAY as error:
+        refusal = not_admitted(error, where) if connection is None else None
+        if refusal is not None:
+            raise refusal from error
         raise SnapshotsUnavailable(f"{where}: {error}") from error
     except _NO_TABLES as error:
         raise SnapshotSchemaMismatch(
@@ -605,7 +666,9 @@ def _our_errors(where: str, connection: asyncpg.Connection | None) -> Iterator[N
     except asyncpg.PostgresError as error:
         if connection is not None:
             raise
-        # Wrong password, no such user or database.
+        refusal = not_admitted(error, where)
+        if refusal is not None:
+            raise refusal from error
         raise SnapshotError(f"{where} does not let us in: {error}") from error
 
 

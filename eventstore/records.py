@@ -46,9 +46,12 @@ import msgspec
 from eventstore.errors import UnreadablePrefix
 
 __all__ = [
+    "COMMIT_HEAD",
     "FINGERPRINT_BYTES",
     "NO_CLAIM",
     "NO_PREVIOUS",
+    "SECTION_CAUSES",
+    "SECTION_FLAGS",
     "Barrier",
     "Cause",
     "Claim",
@@ -57,7 +60,6 @@ __all__ = [
     "Flag",
     "LinkNumber",
     "Outcome",
-    "PLAIN",
     "Prefix",
     "Release",
     "RequestNumber",
@@ -66,11 +68,11 @@ __all__ = [
     "UserKey",
     "commit_start",
     "decode_prefix",
+    "decode_sections",
     "encode_barrier",
     "encode_claim",
     "encode_commit",
     "encode_release",
-    "has_sections",
 ]
 
 MAGIC: Final = b"\xe5S"
@@ -80,6 +82,11 @@ NO_CLAIM: Final = bytes(16)
 NO_PREVIOUS: Final = 0
 """An actor's first record. No commit can stand at offset 0: a claim precedes every commit."""
 FINGERPRINT_BYTES: Final = 8
+
+COMMIT_HEAD: Final = struct.Struct("<24sQQqqBBHB")
+"""The fixed part of a commit: what `commit_start` returns, sequence, revision, time, previous,
+outcome, cause, flags, length of the type's name, which follows. For the loop that reads a tail
+(`Fold.run`) and checks the rest itself; everybody else wants `decode_prefix`."""
 
 _CLAIM, _COMMIT, _RELEASE, _BARRIER = 1, 2, 3, 4
 _HEAD = struct.Struct("<2sBB16sI")
@@ -91,6 +98,8 @@ _LINK = struct.Struct("<16sQ")
 _TIMER = struct.Struct("<QQB")
 _KEY = struct.Struct("<16s16s")
 _OFFSET = struct.Struct("<q")
+_CUT_SHORT: Final = (struct.error, IndexError, UnicodeDecodeError)
+"""What taking a prefix apart raises when it ends too early."""
 
 
 class Outcome(enum.IntEnum):
@@ -269,6 +278,11 @@ class StoredRecord(Protocol):
     def value(self) -> bytes | None: ...
 
 
+SECTION_FLAGS: Final = Flag.REQUEST | Flag.KEY | Flag.REPEATS
+SECTION_CAUSES: Final = frozenset((int(Cause.MESSAGE), int(Cause.TIMER)))
+"""By one of these flags or causes a commit has sections behind its type's name."""
+
+
 def encode_claim(claim: Claim, body: bytes) -> bytes:
     """Return the value of a claim; `body` starts with its schema's fingerprint."""
     skips = claim.skips
@@ -311,9 +325,14 @@ def encode_commit(commit: CommitFields, body: bytes) -> bytes:
         commit.flags,
         len(commit.type),
     )
-    if commit.flags & _SECTIONED or commit.cause in _SECTIONED_CAUSES:
+    if commit.flags & SECTION_FLAGS or commit.cause in SECTION_CAUSES:
         return head + commit.type + _encode_sections(commit) + body
     return head + commit.type + body
+
+
+def commit_start(claim: bytes, epoch: int) -> bytes:
+    """Return the bytes with which every commit of a claim begins."""
+    return _HEAD.pack(MAGIC, VERSION, _COMMIT, claim, epoch)
 
 
 def decode_prefix(value: bytes | None) -> Prefix | None:
@@ -329,8 +348,8 @@ def decode_prefix(value: bytes | None) -> Prefix | None:
             if value[3] == _COMMIT:
                 return _decode_commit(value)
             return _decode_rare(value)
-    except (struct.error, IndexError, UnicodeDecodeError) as error:
-        raise UnreadablePrefix(f"the record's prefix is cut short ({len(value)} bytes)") from error
+    except _CUT_SHORT as error:
+        raise _cut_short(value) from error
     raise UnreadablePrefix(f"the record has version {value[2]}; this release reads {VERSION}")
 
 
@@ -340,10 +359,10 @@ def _decode_commit(value: bytes) -> Commit:
     )
     at = _COMMIT_HEAD.size + size
     if len(value) < at + FINGERPRINT_BYTES:
-        raise IndexError
+        raise _cut_short(value)
     type_name = value[_COMMIT_HEAD.size : at]
-    if flags & _SECTIONED or cause in _SECTIONED_CAUSES:
-        request, link, timer, key, repeats, at = _decode_sections(value, at, cause, flags)
+    if flags & SECTION_FLAGS or cause in SECTION_CAUSES:
+        request, link, timer, key, repeats, at = decode_sections(value, at, cause, flags)
         return Commit(
             claim, epoch, sequence, revision, time_us, previous, outcome, cause, flags, type_name,
             request, link, timer, key, repeats, at,
@@ -383,31 +402,38 @@ def _encode_sections(commit: CommitFields) -> bytes:
     return b"".join(parts)
 
 
-def _decode_sections(
+def decode_sections(
     value: bytes, at: int, cause: int, flags: int
 ) -> tuple[RequestNumber | None, LinkNumber | None, TimerFiring | None, UserKey | None, int, int]:
+    """Return the sections of a commit, the record that it repeats, and where its body begins.
+
+    They begin at `at`, behind the type's name. Raises: UnreadablePrefix - it is cut short.
+    """
     request = link = timer = key = None
     repeats = 0
-    if flags & Flag.REQUEST:
-        request = RequestNumber(*_REQUEST.unpack_from(value, at))
-        at += _REQUEST.size
-    if cause == Cause.MESSAGE:
-        link = LinkNumber(*_LINK.unpack_from(value, at))
-        at += _LINK.size
-    elif cause == Cause.TIMER:
-        revision, occurrence, size = _TIMER.unpack_from(value, at)
-        at += _TIMER.size + size
-        timer = TimerFiring(value[at - size : at].decode(), revision, occurrence)
-    if flags & Flag.KEY:
-        key = UserKey(*_KEY.unpack_from(value, at))
-        at += _KEY.size
-    if flags & Flag.REPEATS:
-        (repeats,) = _OFFSET.unpack_from(value, at)
-        at += _OFFSET.size
+    try:
+        if flags & Flag.REQUEST:
+            request = RequestNumber(*_REQUEST.unpack_from(value, at))
+            at += _REQUEST.size
+        if cause == Cause.MESSAGE:
+            link = LinkNumber(*_LINK.unpack_from(value, at))
+            at += _LINK.size
+        elif cause == Cause.TIMER:
+            revision, occurrence, size = _TIMER.unpack_from(value, at)
+            at += _TIMER.size + size
+            timer = TimerFiring(value[at - size : at].decode(), revision, occurrence)
+        if flags & Flag.KEY:
+            key = UserKey(*_KEY.unpack_from(value, at))
+            at += _KEY.size
+        if flags & Flag.REPEATS:
+            (repeats,) = _OFFSET.unpack_from(value, at)
+            at += _OFFSET.size
+    except _CUT_SHORT as error:
+        raise _cut_short(value) from error
     if len(value) < at + FINGERPRINT_BYTES:
-        raise IndexError
+        raise _cut_short(value)
     return request, link, timer, key, repeats, at
 
 
-_SECTIONED: Final = Flag.REQUEST | Flag.KEY | Flag.REPEATS
-_SECTIONED_CAUSES: Final = frozenset((int(Cause.MESSAGE), int(Cause.TIMER)))
+def _cut_short(value: bytes) -> UnreadablePrefix:
+    return UnreadablePrefix(f"the record's prefix is cut short ({len(value)} bytes)")

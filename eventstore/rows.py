@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 __all__ = [
+    "ActorListing",
     "ActorName",
     "ActorRow",
     "Checkpoint",
@@ -19,6 +20,7 @@ __all__ = [
     "KeyRow",
     "Loaded",
     "flush_applies",
+    "flush_stands",
 ]
 
 ActorName = tuple[str, str]
@@ -56,6 +58,16 @@ class ActorRow(NamedTuple):
     """The type's `snapshot_version` when it was written."""
     checksum: int
     """CRC-32 of `state`; 0 where there is none."""
+
+
+class ActorListing(NamedTuple):
+    """What a list of actors needs of a row."""
+
+    type: str
+    id: str
+    revision: int
+    offset: int
+    deleted: bool
 
 
 class HistoryRow(NamedTuple):
@@ -119,3 +131,17 @@ def flush_applies(
     if stored is None:
         return base <= 0 < checkpoint.offset
     return stored_log == checkpoint.log_id and base <= stored < checkpoint.offset
+
+
+def flush_stands(
+    checkpoint: Checkpoint, stored: int | None, stored_log: bytes | None, stored_claim: bytes | None
+) -> bool:
+    """Whether a flush that does not apply stands already: its answer was lost, so it comes again.
+
+    Checkpoints of one log, claim and X are folds of the same records, and so are their rows.
+    """
+    return (
+        stored == checkpoint.offset
+        and stored_log == checkpoint.log_id
+        and stored_claim == checkpoint.claim
+    )

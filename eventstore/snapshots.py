@@ -11,7 +11,7 @@ from collections.abc import AsyncIterable, Sequence
 from typing import Protocol
 
 from eventstore.log import TopicPartition
-from eventstore.rows import ActorName, Checkpoint, FlushSlice, HistoryRow, Loaded
+from eventstore.rows import ActorListing, ActorName, Checkpoint, FlushSlice, HistoryRow, Loaded
 
 __all__ = ["SnapshotStore"]
 
@@ -54,11 +54,27 @@ class SnapshotStore(Protocol):
 
         One transaction: applied whole iff `base <= stored X < checkpoint.offset` and the stored
         checkpoint is of the same log (no stored checkpoint counts as X = 0 of the same log).
-        Returns whether it was applied; a refused flush changed nothing, and took slices only if
+        Returns whether it stands: applied, or found there (same log, claim and X), since the answer
+        to its first try was lost. Otherwise nothing was changed, and slices were taken only if
         another flush came first meanwhile. A row never replaces one of a higher offset; one of the
         same offset it does, so that a state that could not be used (its checksum, its version) is
         mended without a new record. What the iterable raises comes out as it is, and nothing was
         written then. Several flushes may run at once; some wait for others, a load never does.
+        """
+        ...
+
+    async def actors(
+        self,
+        at: TopicPartition,
+        *,
+        actor_type: str | None = None,
+        after: ActorName | None = None,
+        limit: int,
+    ) -> Sequence[ActorListing]:
+        """Return at most `limit` rows, of one type if it is named, without their states.
+
+        In order of the ids' bytes, then of the types'; those behind the actor `after`, which need
+        not exist.
         """
         ...
 

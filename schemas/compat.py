@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
+from schemas.messages import message_differences
+
 __all__ = [
     "Difference",
     "differences",
@@ -117,6 +119,8 @@ class _Walk:
         elif writer["type"] == "fixed":
             if writer["size"] != reader["size"]:
                 yield self.changed(writer, reader, path)
+        elif "protobuf" in writer or "protobuf" in reader:
+            yield from self.compare_messages(writer, reader, path)
         elif pair not in self.open:
             self.open.add(pair)
             yield from self.compare_fields(writer, reader, path)
@@ -132,6 +136,15 @@ class _Walk:
                 yield from self.compare(found["type"], field["type"], inner)
             elif "default" not in field:
                 yield Difference(_where(inner), "is new and has no constant default")
+
+    def compare_messages(self, writer: Any, reader: Any, path: str) -> Iterator[Difference]:
+        if "protobuf" not in writer or "protobuf" not in reader:
+            kinds = ["a record" if "protobuf" not in each else "a protobuf message"
+                     for each in (writer, reader)]  # fmt: skip
+            yield Difference(_where(path), f"was {kinds[0]}, is {kinds[1]}")
+            return
+        for where, what in message_differences(writer["protobuf"], reader["protobuf"]):
+            yield Difference(_where(f"{path}.{where}" if path else where), what)
 
     def changed(self, writer: Any, reader: Any, path: str) -> Difference:
         return Difference(

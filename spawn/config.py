@@ -19,9 +19,10 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+from urllib.parse import parse_qs, urlsplit
 
 from spawn.core.ids import NAME_PATTERN
 from spawn.errors import InvalidSettings
@@ -32,20 +33,26 @@ __all__ = [
     "ActorSettings",
     "HttpSettings",
     "KafkaSettings",
+    "LogSettings",
     "MeshSettings",
     "NatsSettings",
     "NodeSettings",
     "PostgresSettings",
+    "Secret",
     "SecretUrl",
     "Setting",
     "Settings",
     "SnapshotSettings",
     "Source",
+    "connection_keys",
     "load_settings",
+    "node_token",
     "node_url",
     "parse_duration_s",
     "shown_size",
+    "token_of",
     "wants_colour",
+    "with_servers",
 ]
 
 FILE_NAME: Final = "spawn.toml"
@@ -84,6 +91,34 @@ class SecretUrl:
 
     def __hash__(self) -> int:
         return hash(self._url)
+
+
+class Secret:
+    """A token: never shown, `reveal()` gives it."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str = "") -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """Return it; never print or log it."""
+        return self._text
+
+    def __str__(self) -> str:
+        return "***" if self._text else ""
+
+    def __repr__(self) -> str:
+        return repr(str(self))
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
 
 
 def _integer(least: int, most: int) -> Reader:
@@ -160,7 +195,54 @@ def _postgres_url(value: object) -> SecretUrl:
             "must be a libpq URI like postgresql://user@host:5432/database or, with a socket "
             "folder, postgresql:///database?host=/run/postgresql"
         )
+    try:
+        _ = urlsplit(value).port
+    except ValueError:  # its text would show a part of the password
+        raise ValueError(
+            "must have a number as its port; in user and password write / as %2F, ? as %3F, "
+            "# as %23, @ as %40, : as %3A"
+        ) from None
     return SecretUrl(value)
+
+
+def _one_of(*allowed: str) -> Reader:
+    def read(value: object) -> str:
+        text = str(value).strip().upper()
+        if text not in allowed:
+            raise ValueError(f"must be {', '.join(allowed[:-1])} or {allowed[-1]}, got {value!r}")
+        return text
+
+    return read
+
+
+def _line(value: object) -> str:
+    if not isinstance(value, str) or not value.isprintable():
+        raise ValueError(f"must be a text of one line, got {value!r}")
+    return value
+
+
+def _password(value: object) -> Secret:
+    # Not shown, whatever it is.
+    if not isinstance(value, str) or not value.isprintable():
+        raise ValueError("must be a text of one line; write it in quotes")
+    return Secret(value)
+
+
+def _token_url(value: object) -> str:
+    parts = urlsplit(value) if isinstance(value, str) else urlsplit("")
+    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+        raise ValueError("must be an address like https://login.example.com/oauth2/token")
+    if parts.scheme == "http" and not re.fullmatch(r"localhost|127\..*|::1", parts.hostname):
+        raise ValueError("must be https: a secret is sent there")
+    return parts.geturl()
+
+
+def _extensions(value: object) -> tuple[str, ...]:
+    parts = _list(value)
+    for part in parts:
+        if not re.fullmatch(r"(?!auth=)[A-Za-z]+=[!-~]+", part):
+            raise ValueError(f"must be name=value, several with commas between, got {part!r}")
+    return tuple(parts)
 
 
 def _nats_url(value: object) -> SecretUrl:
@@ -174,8 +256,62 @@ def _replication(value: object) -> int | None:
     return None if value == "auto" else int(_integer(1, 99)(value))
 
 
-def _setting(default: Any, read: Reader) -> Any:
-    return field(default=default, metadata={"read": read})
+def _threads(value: object) -> int | None:
+    return None if value == "auto" else int(_integer(1, 1_000)(value))
+
+
+def token_of(text: str) -> Secret:
+    """Return a token. Raises: ValueError - no header could carry it."""
+    if not re.fullmatch(r"[!-~]{8,500}", text):
+        raise ValueError("must have 8 to 500 letters, digits and signs of ASCII, without blanks")
+    return Secret(text)
+
+
+def _token(value: object) -> Secret:
+    return token_of(str(value))
+
+
+def _file(value: object) -> str:
+    if not isinstance(value, str) or "\0" in value:
+        raise ValueError(f"must be the path of a file, got {value!r}")
+    return value
+
+
+def _switch(value: object) -> bool:
+    text = str(value).strip().lower()
+    if text not in ("true", "1", "yes", "on", "false", "0", "no", "off"):
+        raise ValueError(f"must be true or false, got {value!r}")
+    return text in ("true", "1", "yes", "on")
+
+
+def _hosts(value: object) -> tuple[str, ...]:
+    return tuple(_host(name) for name in _list(value))
+
+
+def _origins(value: object) -> tuple[str, ...]:
+    origins = _list(value)
+    for origin in origins:
+        if not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/?#\s]+/?", origin, re.IGNORECASE):
+            raise ValueError(f"must be origins like https://shop.example.com, got {origin!r}")
+    return tuple(origins)
+
+
+def _list(value: object) -> list[str]:
+    parts = value if isinstance(value, list) else str(value).split(",")
+    return [text for part in parts if (text := str(part).strip())]
+
+
+def _choice(*choices: str) -> Reader:
+    def read(value: object) -> str:
+        if value not in choices:
+            raise ValueError(f"must be one of {', '.join(choices)}, got {value!r}")
+        return str(value)
+
+    return read
+
+
+def _setting(default: Any, read: Reader, *, flag: str | None = None) -> Any:
+    return field(default=default, metadata={"read": read, "flag": flag})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +328,58 @@ class KafkaSettings:
     replication: int | None = _setting(None, _replication)
     """Copies of each record, used when a topic is created. `auto`: 3, or as many as there are
     brokers when they are fewer. One copy is warned of: it is lost with its disk."""
+    security_protocol: str = _setting(
+        "PLAINTEXT", _one_of("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+    )
+    """How to speak to the brokers, by Kafka's own names: `SSL` is TLS, `SASL_...` with a login. It
+    must be that of the listener at `kafka.bootstrap_servers`."""
+    tls_ca: str = _setting("", _file)
+    """File with the certificates (PEM) of the authorities that the brokers' certificates are
+    trusted from. Without one those of the system count."""
+    tls_cert: str = _setting("", _file)
+    """File with our own certificate (PEM, with those between it and its authority), where the
+    brokers want one. This file and the others are read again when they change."""
+    tls_key: str = _setting("", _file)
+    """File with the private key of our own certificate (PEM); without one it is in the same
+    file."""
+    tls_key_password: Secret = _setting(Secret(), _password, flag="")  # noqa: RUF009 - a field()
+    """Password of an encrypted private key."""
+    tls_key_password_file: str = _setting("", _file)
+    """File that holds the password of an encrypted private key."""
+    tls_any_hostname: bool = _setting(False, _switch)
+    """Accept a broker's certificate for another host than the one that we asked for. Then everybody
+    whom the same authority trusts can pass for a broker."""
+    sasl_mechanism: str = _setting(
+        "", _one_of("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")
+    )
+    """How to log in: `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512` with user and password, or
+    `OAUTHBEARER` with a token. `PLAIN` shows the password to everybody on the way where there is no
+    TLS."""
+    username: str = _setting("", _line)
+    """User to log in as."""
+    password: Secret = _setting(Secret(), _password, flag="")  # noqa: RUF009 - a field()
+    """Password of the user. Never shown or logged, and there is no flag for it."""
+    password_file: str = _setting("", _file)
+    """File that holds the password, without the line's end. It is read for each connection, so a
+    password that is changed there is used from then on."""
+    oauth_token_file: str = _setting("", _file)
+    """File that holds a token, which somebody else keeps fresh. It is read for each connection."""
+    oauth_token_url: str = _setting("", _token_url)
+    """Token endpoint of an identity provider, which gives tokens for client id and secret (OAuth's
+    client credentials)."""
+    oauth_client_id: str = _setting("", _line)
+    """Client id for the token endpoint."""
+    oauth_client_secret: Secret = _setting(Secret(), _password, flag="")  # noqa: RUF009 - a field()
+    """Client secret for the token endpoint. Never shown or logged, and there is no flag for it."""
+    oauth_client_secret_file: str = _setting("", _file)
+    """File that holds the client secret."""
+    oauth_scope: str = _setting("", _line)
+    """Scope to ask the token endpoint for, where the provider wants one."""
+    oauth_extensions: tuple[str, ...] = _setting((), _extensions)
+    """What brokers want besides the token, like `logicalCluster=lkc-1,identityPoolId=pool-2`."""
+    oauth_tls_ca: str = _setting("", _file)
+    """File with the certificates (PEM) that the token endpoint's is trusted from. Without one those
+    of the system count."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,7 +389,12 @@ class PostgresSettings:
     dsn: SecretUrl = _setting(SecretUrl(), _postgres_url)  # noqa: RUF009 - a field()
     """libpq URI of the database. A socket folder is given as
     `postgresql:///spawn?host=/run/postgresql`. `spawn run` needs it. Its password is never shown or
-    logged."""
+    logged. TLS stands in it as libpq has it: `?sslmode=verify-full&sslrootcert=FILE`, with
+    `sslcert=FILE&sslkey=FILE` for a certificate of our own. Without `sslmode` TLS is used where the
+    server offers it, and its certificate is not looked at."""
+    password_file: str = _setting("", _file)
+    """File that holds the password of the URI's user, without the line's end. It is read for each
+    connection. A file in libpq's own form is named by `passfile` in the URI, or by `PGPASSFILE`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,8 +402,28 @@ class NatsSettings:
     """Calls between systems."""
 
     url: SecretUrl = _setting(SecretUrl(), _nats_url)  # noqa: RUF009 - a field()
-    """Address of a NATS server, like `nats://host:4222`. Without one a node starts all the same and
-    says that calls between systems are off."""
+    """Address of a NATS server, like `nats://host:4222`, or `tls://host:4222`, which insists on
+    TLS. Without one a node starts all the same and says that calls between systems are off."""
+    tls_ca: str = _setting("", _file)
+    """File with the certificates (PEM) of the authorities that the server's certificate is trusted
+    from. Without one those of the system count."""
+    tls_cert: str = _setting("", _file)
+    """File with our own certificate (PEM), where the server wants one."""
+    tls_key: str = _setting("", _file)
+    """File with the private key of our own certificate (PEM, without a password)."""
+    username: str = _setting("", _line)
+    """User to log in as."""
+    password: Secret = _setting(Secret(), _password, flag="")  # noqa: RUF009 - a field()
+    """Password of the user. Never shown or logged, and there is no flag for it."""
+    password_file: str = _setting("", _file)
+    """File that holds the password, without the line's end."""
+    token: Secret = _setting(Secret(), _password, flag="")  # noqa: RUF009 - a field()
+    """Token to log in with, instead of a user."""
+    token_file: str = _setting("", _file)
+    """File that holds the token."""
+    creds: str = _setting("", _file)
+    """File with JWT and seed (`.creds`, as `nsc` writes it), instead of a user. It needs the
+    package `nkeys`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,10 +431,31 @@ class HttpSettings:
     """The JSON API."""
 
     host: str = _setting("127.0.0.1", _host)
-    """Address to listen on. The default is reached from this machine only, since nobody has to log
-    in yet."""
+    """Address to listen on. The default is reached from this machine only. Another one needs a
+    token and TLS files, unless `http.insecure` says that something else protects the node."""
     port: int = _setting(9001, _integer(0, 65535))
     """Port to listen on; 0 takes a free one."""
+    token: Secret = _setting(Secret(), _token, flag="")  # noqa: RUF009 - a field()
+    """What callers have to send as `Authorization: Bearer`; without one everybody who reaches the
+    port may call. Never shown or logged, and there is no flag for it, since every user of a machine
+    sees command lines."""
+    token_file: str = _setting("", _file)
+    """File that holds the token, read at the start; white space around it is left out."""
+    tls_cert: str = _setting("", _file)
+    """File with the certificate (PEM, with those between it and the authority): the node then
+    serves HTTPS alone."""
+    tls_key: str = _setting("", _file)
+    """File with the certificate's private key (PEM, without a password)."""
+    insecure: bool = _setting(False, _switch, flag="--insecure")
+    """Listen on another address than loopback also without token or TLS. For a network that nobody
+    else is on, or behind a proxy that sees to both."""
+    allowed_hosts: tuple[str, ...] = _setting((), _hosts)
+    """Names, with commas between, that callers may use for this node besides loopback's and
+    `http.host`, like `spawn.example.com`. Others are refused, so that no website can have its own
+    name lead here."""
+    allowed_origins: tuple[str, ...] = _setting((), _origins)
+    """Websites, with commas between, whose pages may call this node from a browser, like
+    `https://shop.example.com`. Those of loopback and of `http.allowed_hosts` may."""
     body_limit_bytes: int = _setting(1024**2, _size(1024, 4 * 1024**2))
     """The largest request body. A commit holds body, events and reply and has at most 6 MiB, so
     this can't be raised much."""
@@ -248,6 +482,9 @@ class ActorSettings:
     """How much memory actors' states may take. Above it the least recently used actors leave
     memory; their states are in snapshot and log. It is an estimate of the states alone: leave the
     process two to three times as much."""
+    threads: int | None = _setting(None, _threads)
+    """How many actions that block (`@action(blocking=True)`) run at once, each in a thread; more of
+    them wait. `auto`: four more than there are processors, at most 32. Other actions need none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,6 +512,18 @@ class NodeSettings:
     unless told otherwise, so stay below that."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    """What a node writes to stderr."""
+
+    level: str = _setting("info", _choice("debug", "info", "warning", "error"))
+    """The least level that is written: `debug`, `info`, `warning` or `error`. No level logs single
+    commits."""
+    format: str = _setting("auto", _choice("auto", "json", "text"))
+    """`json`: one object a line, for collectors. `text`: for people. `auto`: text on a terminal,
+    JSON elsewhere."""
+
+
 class Source(NamedTuple):
     """Where a value came from."""
 
@@ -299,6 +548,7 @@ class Settings:
     actors: ActorSettings = ActorSettings()
     snapshots: SnapshotSettings = SnapshotSettings()
     node: NodeSettings = NodeSettings()
+    log: LogSettings = LogSettings()
     sources: Mapping[str, Source] = field(default_factory=dict, repr=False)
     """By key; a key that is missing has its default."""
     warnings: tuple[str, ...] = field(default=(), repr=False)
@@ -315,6 +565,7 @@ class Setting(NamedTuple):
     key: str
     variable: str
     flag: str
+    """Empty: there is none."""
     group: str
     """Name of its field in `Settings`; empty: it stands there itself."""
     attribute: str
@@ -334,12 +585,16 @@ def _all_settings() -> Iterator[Setting]:
             yield Setting(
                 key,
                 "SPAWN_" + key.replace(".", "_").upper(),
-                "--" + key.replace(".", "-").replace("_", "-"),
+                _flag_of(key, member.metadata["flag"]),
                 group.name if inner is not None else "",
                 member.name,
                 member.default,
                 member.metadata["read"],
             )
+
+
+def _flag_of(key: str, given: str | None) -> str:
+    return "--" + key.replace(".", "-").replace("_", "-") if given is None else given
 
 
 SETTINGS: Final = {setting.key: setting for setting in _all_settings()}
@@ -382,6 +637,8 @@ def load_settings(
     for key, flag_value in (flags or {}).items():
         if flag_value not in (None, ""):
             found[key] = (flag_value, Source("flag", f"{SETTINGS[key].flag} (flag)"))
+    for key in [key for key in found if _is_of_other_server(key, found)]:
+        del found[key]
     values = _checked(found, problems)
     problems += [_missing(key) for key in required if key not in found]
     problems += _conflicts(values, found)
@@ -394,6 +651,18 @@ def load_settings(
 def node_url(environ: Mapping[str, str] | None = None) -> str:
     """Return `SPAWN_URL`, the address of a node for commands that call one; empty: not set."""
     return (os.environ if environ is None else environ).get("SPAWN_URL", "")
+
+
+def node_token(environ: Mapping[str, str] | None = None) -> Secret:
+    """Return what commands send to a node: `SPAWN_HTTP_TOKEN`, else what `..._FILE` names.
+
+    Raises: ValueError - no header could carry it; OSError - the file can't be read.
+    """
+    environ = os.environ if environ is None else environ
+    if token := environ.get("SPAWN_HTTP_TOKEN"):
+        return token_of(token)
+    file = environ.get("SPAWN_HTTP_TOKEN_FILE")
+    return token_of(Path(file).read_text(encoding="utf-8").strip()) if file else Secret()
 
 
 def wants_colour(environ: Mapping[str, str] | None = None) -> bool:
@@ -412,6 +681,43 @@ def parse_duration_s(value: object) -> float:
     if not math.isfinite(seconds):
         raise ValueError(f"must be a finite duration, got {value!r}")
     return seconds
+
+
+_ADDRESSES: Final = {
+    "kafka": "kafka.bootstrap_servers",
+    "postgres": "postgres.dsn",
+    "nats": "nats.url",
+}
+_OF_TOPICS: Final = ("kafka.partitions", "kafka.replication")
+
+
+def connection_keys() -> tuple[str, ...]:
+    """Return the keys of all that says how to reach log, database and NATS."""
+    return tuple(
+        key for key, each in SETTINGS.items() if each.group in _ADDRESSES and key not in _OF_TOPICS
+    )
+
+
+def with_servers(settings: Settings, *, kafka: str, postgres: str, nats: str) -> Settings:
+    """Return the settings with other servers, which want neither TLS nor login."""
+    return replace(
+        settings,
+        kafka=KafkaSettings(
+            bootstrap_servers=kafka,
+            partitions=settings.kafka.partitions,
+            replication=settings.kafka.replication,
+        ),
+        postgres=PostgresSettings(dsn=SecretUrl(postgres)),
+        nats=NatsSettings(url=SecretUrl(nats)),
+    )
+
+
+def _is_of_other_server(key: str, found: Mapping[str, tuple[object, Source]]) -> bool:
+    """Whether a setting tells how to reach a server, and the address is a `spawn dev`'s."""
+    address = _ADDRESSES.get(SETTINGS[key].group)
+    if address is None or key == address or key in _OF_TOPICS or address not in found:
+        return False
+    return found[address][1].kind == "development"
 
 
 class _Problem(NamedTuple):
@@ -463,9 +769,110 @@ def _conflicts(
             f"({values['http.timeout_max']:g}s)",
             at("http.timeout", "http.timeout_max"),
         )
+    yield from _connection_conflicts(values, at)
+    if values["http.token"] and values["http.token_file"]:
+        yield _Problem(
+            "http.token and http.token_file are both set", at("http.token", "http.token_file")
+        )
+    for one, other in (("http.tls_cert", "http.tls_key"), ("http.tls_key", "http.tls_cert")):
+        if values[one] and not values[other]:
+            yield _Problem(f"{one} is set, but {other} is not", at(one), "TLS needs both")
     if values["http.port"] == values["mesh.port"] != 0:
         yield _Problem(
             f"http.port and mesh.port are both {values['http.port']}", at("http.port", "mesh.port")
+        )
+
+
+def _connection_conflicts(values: Mapping[str, Any], at: Callable[..., str]) -> Iterator[_Problem]:
+    """Yield what does not go together; above all, what would be without effect."""
+    for one in (
+        *("kafka.tls_key_password", "kafka.password", "kafka.oauth_client_secret"),
+        *("nats.password", "nats.token"),
+    ):
+        if values[one] and values[f"{one}_file"]:
+            yield _Problem(f"{one} and {one}_file are both set", at(one, f"{one}_file"))
+    for name in ("kafka", "nats"):
+        if values[f"{name}.tls_key"] and not values[f"{name}.tls_cert"]:
+            yield _Problem(
+                f"{name}.tls_key is set, but {name}.tls_cert is not", at(f"{name}.tls_key")
+            )
+    yield from _kafka_conflicts(values, at)
+    dsn = urlsplit(values["postgres.dsn"].reveal())
+    if values["postgres.password_file"] and (
+        dsn.password or "password" in parse_qs(dsn.query) or "passfile" in parse_qs(dsn.query)
+    ):
+        yield _Problem(
+            "postgres.password_file is set, and postgres.dsn has a password too",
+            at("postgres.password_file", "postgres.dsn"),
+        )
+    ways = [
+        key
+        for key in ("nats.username", "nats.creds", "nats.token", "nats.token_file")
+        if values[key]
+    ]
+    if len(ways) > 1:
+        yield _Problem(f"{' and '.join(ways)} are both set: one way to log in", at(*ways))
+
+
+def _kafka_conflicts(values: Mapping[str, Any], at: Callable[..., str]) -> Iterator[_Problem]:
+    protocol, mechanism = values["kafka.security_protocol"], values["kafka.sasl_mechanism"]
+    of_tls = [key for key in values if key.startswith("kafka.tls_") and values[key]]
+    if of_tls and not protocol.endswith("SSL"):
+        wanted = "SASL_SSL" if protocol.startswith("SASL") else "SSL"
+        yield _Problem(
+            f"{of_tls[0]} is set, but kafka.security_protocol is {protocol}",
+            at(of_tls[0], "kafka.security_protocol"),
+            f"for TLS set SPAWN_KAFKA_SECURITY_PROTOCOL={wanted}",
+        )
+    of_login = ("kafka.username", "kafka.password", "kafka.password_file")
+    of_token = tuple(key for key in values if key.startswith("kafka.oauth_"))
+    given = [key for key in ("kafka.sasl_mechanism", *of_login, *of_token) if values[key]]
+    if given and not protocol.startswith("SASL"):
+        wanted = "SASL_SSL" if protocol == "SSL" else "SASL_SSL, or SASL_PLAINTEXT without TLS"
+        yield _Problem(
+            f"{given[0]} is set, but kafka.security_protocol is {protocol}",
+            at(given[0], "kafka.security_protocol"),
+            f"for a login set SPAWN_KAFKA_SECURITY_PROTOCOL={wanted}",
+        )
+    elif protocol.startswith("SASL") and not mechanism:
+        yield _Problem(
+            f"kafka.security_protocol is {protocol}, but kafka.sasl_mechanism is not set",
+            at("kafka.security_protocol"),
+            "set SPAWN_KAFKA_SASL_MECHANISM to PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER",
+        )
+    elif mechanism == "OAUTHBEARER":
+        yield from _token_conflicts(values, at)
+    elif mechanism:
+        lacking = [] if values["kafka.username"] else ["kafka.username"]
+        if not (values["kafka.password"] or values["kafka.password_file"]):
+            lacking.append("kafka.password (or kafka.password_file)")
+        if lacking:
+            yield _Problem(
+                f"kafka.sasl_mechanism is {mechanism}, but {' and '.join(lacking)} "
+                f"{'is' if len(lacking) == 1 else 'are'} not set",
+                at("kafka.sasl_mechanism"),
+            )
+
+
+def _token_conflicts(values: Mapping[str, Any], at: Callable[..., str]) -> Iterator[_Problem]:
+    file, url = values["kafka.oauth_token_file"], values["kafka.oauth_token_url"]
+    if bool(file) == bool(url):
+        yield _Problem(
+            "kafka.oauth_token_file and kafka.oauth_token_url are both set"
+            if file
+            else "kafka.sasl_mechanism is OAUTHBEARER, but neither kafka.oauth_token_file nor "
+            "kafka.oauth_token_url is set",
+            at("kafka.oauth_token_file", "kafka.oauth_token_url", "kafka.sasl_mechanism"),
+            "a token comes from a file or from a provider",
+        )
+    elif url and not (
+        values["kafka.oauth_client_id"]
+        and (values["kafka.oauth_client_secret"] or values["kafka.oauth_client_secret_file"])
+    ):
+        yield _Problem(
+            "kafka.oauth_token_url is set, but kafka.oauth_client_id and kafka.oauth_client_secret "
+            "(or kafka.oauth_client_secret_file) are not",
+            at("kafka.oauth_token_url"),
         )
 
 

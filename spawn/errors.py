@@ -3,17 +3,20 @@
     SpawnError
     |- CallError                 the call can't be served as it is: the caller's to mend
     |  |- UnknownType, UnknownAction, InvalidId, InvalidJson, InvalidHeader, BodyMismatch
-    |  |- BodyTooLarge, KeyReused, RequestSettled
+    |  |- BodyTooLarge, KeyReused
     |  |- UnknownPath, MethodNotAllowed, InvalidRequest      HTTP only
+    |  |- InvalidQuery, Unauthorized, ForeignHost, ForeignOrigin
     |  |- Rejected               user code refused it; the code is the user's
     |- Unavailable               try again: this call was not executed
     |  |- NotStarted             its deadline passed, or its wait ended, before it was started
     |  |- MailboxFull, TooManyKeys, TooManyWaiting, Draining, Fenced
+    |  |- TooSlow                who follows an actor's events does not keep up
     |  |- LogUnreachable, StoreUnreachable
     |- OutcomeUnknown            it may have been executed, now or later
     |  |- RequestTooOld          a numbered request came again after 15 minutes
     |- ActionFailed              user code raised; the actor's state is as it was
     |- ReplyGone                 it was executed, its reply is no longer stored
+    |- RequestSettled            a numbered request that its session no longer waits for
     |- ActorParked               a record of this actor can't be read
     |- ReplayDiffers             replay gives another state than the live run did
     |- StartRefused              a node can't start
@@ -37,10 +40,13 @@ __all__ = [
     "CallError",
     "Draining",
     "Fenced",
+    "ForeignHost",
     "ForeignLog",
+    "ForeignOrigin",
     "InvalidHeader",
     "InvalidId",
     "InvalidJson",
+    "InvalidQuery",
     "InvalidRequest",
     "InvalidSettings",
     "InvalidTarget",
@@ -64,6 +70,8 @@ __all__ = [
     "StoreUnreachable",
     "TooManyKeys",
     "TooManyWaiting",
+    "TooSlow",
+    "Unauthorized",
     "Unavailable",
     "UnknownAction",
     "UnknownPath",
@@ -138,7 +146,7 @@ class KeyReused(CallError):
     code = "key-reused"
 
 
-class RequestSettled(CallError):
+class RequestSettled(SpawnError):
     """The numbered request is below its session's `low`: its sender said nobody waits for it."""
 
     code = "request-settled"
@@ -160,6 +168,30 @@ class InvalidRequest(CallError):
     """The bytes are not an HTTP request, or not one that ended."""
 
     code = "invalid-request"
+
+
+class InvalidQuery(CallError):
+    """A parameter behind the `?` of a URL is unknown, or has a value that it can't have."""
+
+    code = "invalid-query"
+
+
+class Unauthorized(CallError):
+    """The node asks for a token, and the request has none or another one."""
+
+    code = "unauthorized"
+
+
+class ForeignHost(CallError):
+    """The request names a host that is not this node: some website's name was made to lead here."""
+
+    code = "foreign-host"
+
+
+class ForeignOrigin(CallError):
+    """A browser sent the request for a website that is not allowed to."""
+
+    code = "foreign-origin"
 
 
 class Rejected(CallError):
@@ -214,6 +246,12 @@ class Fenced(Unavailable):
     """Another node owns the partition; this one has stopped writing it. Nothing is lost."""
 
     code = "fenced"
+
+
+class TooSlow(Unavailable):
+    """Who follows an actor's events takes them more slowly than they come; it may follow again."""
+
+    code = "too-slow"
 
 
 class LogUnreachable(Unavailable):

@@ -17,18 +17,21 @@ from typing import Any, Final, NamedTuple
 
 from eventstore.errors import (
     LogError,
+    LogNotAdmitted,
     LogRefused,
     LogUnavailable,
     SnapshotError,
+    SnapshotsNotAdmitted,
     SnapshotsUnavailable,
 )
 from eventstore.kafka_log import KafkaAdmin, KafkaLog
-from eventstore.kafka_log import KafkaSettings as KafkaAddress
 from eventstore.postgres_snapshots import PostgresSnapshots
 from spawn.api.server import HttpLimits, HttpServer, reserve
 from spawn.config import Settings
+from spawn.connections import check_files, database_refusal, log_refusal, snapshots, to_kafka
 from spawn.core.partition import Limits
 from spawn.errors import LogUnreachable, StartRefused, StoreUnreachable
+from spawn.exposure import access_of, base_url, check_exposure, tls_of
 from spawn.provision import ensure_schemas, ensure_topics, event_topics
 from spawn.runtime.clock import SystemClock, random_id
 from spawn.runtime.context import RuntimeSettings
@@ -101,10 +104,14 @@ def with_system_of(target: Target, settings: Settings) -> Settings:
 
 @contextlib.asynccontextmanager
 async def connected(settings: Settings) -> AsyncIterator[Adapters]:
-    """Open log and store while the body runs; nothing is asked of them yet."""
-    address = KafkaAddress(servers=settings.kafka.bootstrap_servers)
+    """Open log and store while the body runs; nothing is asked of them yet.
+
+    Raises: InvalidSettings - a file for TLS or a login can't be used.
+    """
+    check_files(settings)
+    address = to_kafka(settings)
     log = KafkaLog(address)
-    store = PostgresSnapshots(settings.postgres.dsn.reveal(), settings.system)
+    store = snapshots(settings)
     try:
         yield Adapters(log, KafkaAdmin(address), store)
     finally:
@@ -149,10 +156,14 @@ def _in_own_words(settings: Settings) -> Iterator[None]:
     )
     try:
         yield
+    except LogNotAdmitted as error:
+        raise log_refusal(settings, error) from error
     except LogUnavailable as error:
         raise LogUnreachable(f"the log stopped answering: {error}", at=log) from error
     except LogError as error:
         raise StartRefused(f"the log can't be used: {error}", at=log) from error
+    except SnapshotsNotAdmitted as error:
+        raise database_refusal(settings, error) from error
     except SnapshotsUnavailable as error:
         raise StoreUnreachable(f"the database stopped answering: {error}", at=database) from error
     except SnapshotError as error:
@@ -173,6 +184,7 @@ async def serve(
     """
     stop = _Stop(options.stop)
     settings = with_system_of(target, settings)
+    check_exposure(settings)
     # Reserved before anything is claimed: a node that can't serve must not displace one that does.
     listener = sock or reserve(settings.http.host, settings.http.port)
     with contextlib.closing(listener):
@@ -196,7 +208,8 @@ async def _serve(
         await options.on_prepared()
     if stop.asked.is_set():
         return
-    url = f"http://{settings.http.host}:{listener.getsockname()[1]}"
+    url = base_url(settings, listener.getsockname()[1])
+    access, tls = access_of(settings), tls_of(settings)
     node = Node(
         NodePlan(
             system=settings.system,
@@ -223,6 +236,8 @@ async def _serve(
                 timeout_default_s=settings.http.timeout_s,
                 timeout_max_s=settings.http.timeout_max_s,
             ),
+            access=access,
+            tls=tls,
         )
         try:
             # On a first start there is nothing to wait for; later on calls wait for their owner.
@@ -306,6 +321,8 @@ async def _wait_for_log(settings: Settings, admin: KafkaAdmin) -> None:
     wait_s = settings.node.start_wait_s
     try:
         await _answered(admin.brokers, LogUnavailable, wait_s)
+    except LogNotAdmitted:
+        raise
     except (LogUnavailable, TimeoutError) as error:
         raise LogUnreachable(
             f"no broker answered at {settings.kafka.bootstrap_servers} within {wait_s:g} s "
@@ -319,6 +336,8 @@ async def _wait_for_store(settings: Settings, store: PostgresSnapshots) -> None:
     wait_s = settings.node.start_wait_s
     try:
         await _answered(store.ping, SnapshotsUnavailable, wait_s)
+    except SnapshotsNotAdmitted:
+        raise
     except (SnapshotsUnavailable, TimeoutError) as error:
         raise StoreUnreachable(
             f"no database answered at {settings.postgres.dsn} within {wait_s:g} s "
@@ -338,6 +357,8 @@ async def _answered(
         try:
             async with asyncio.timeout_at(max(deadline, loop.time() + 1)):
                 await ask()
+        except (LogNotAdmitted, SnapshotsNotAdmitted):
+            raise  # a "no" is none the better for being asked for again
         except unavailable:
             if loop.time() >= deadline:
                 raise

@@ -7,7 +7,7 @@ What exists is never changed: what differs from the settings is said.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from eventstore.codec import SchemaEntry
 from eventstore.log import EventLog, LogAdmin, TopicSettings, TopicState
@@ -17,7 +17,7 @@ from spawn.core.behavior import Behavior, SchemaUse
 from spawn.core.ids import schemas_topic, topic_of
 from spawn.errors import StartRefused
 
-__all__ = ["ensure_schemas", "ensure_topics", "event_topics"]
+__all__ = ["TopicProblem", "ensure_schemas", "ensure_topics", "event_topics", "topic_problems"]
 
 _EXPECTED: Final = {
     "cleanup.policy": "delete",
@@ -26,6 +26,16 @@ _EXPECTED: Final = {
     "unclean.leader.election.enable": "false",
 }
 """What the broker must say of an event topic; else acknowledged events can go (design 3.1)."""
+
+
+class TopicProblem(NamedTuple):
+    """A setting of an event topic that is not as it should be."""
+
+    text: str
+    mend: str
+    """The setting as it should be: `retention.ms=-1`."""
+    loses: bool
+    """Acknowledged events can be lost by it."""
 
 
 def event_topics(
@@ -102,18 +112,25 @@ def _differences(state: TopicState, partitions: int) -> Sequence[str]:
             f"topic {state.name} has {state.partitions} partitions, the settings say "
             f"{partitions}; the topic's number counts"
         )
+    return [*found, *(f"topic {state.name} {problem.text}" for problem in topic_problems(state))]
+
+
+def topic_problems(state: TopicState) -> Sequence[TopicProblem]:
+    """Return which of an event topic's settings are wrong, as far as the broker tells them."""
+    found = []
     for name, expected in _EXPECTED.items():
         actual = state.settings.get(name, expected)
         if actual != expected:
-            found.append(
-                f"topic {state.name} has {name}={actual}; acknowledged events are only safe with "
-                f"{name}={expected}"
-            )
+            text = f"has {name}={actual}; acknowledged events are only safe with {name}={expected}"
+            found.append(TopicProblem(text, f"{name}={expected}", True))
     if state.replication >= 3 and state.settings.get("min.insync.replicas", "2") == "1":
-        found.append(
-            f"topic {state.name} has min.insync.replicas=1; an acknowledged event may stand on "
-            "one broker only"
-        )
+        text = "has min.insync.replicas=1; an acknowledged event may stand on one broker only"
+        found.append(TopicProblem(text, "min.insync.replicas=2", False))
+    wanted = TopicSettings(partitions=1).max_message_bytes
+    actual = state.settings.get("max.message.bytes", str(wanted))
+    if actual.isdigit() and int(actual) < wanted:
+        text = f"has max.message.bytes={actual}; large commits are refused below {wanted}"
+        found.append(TopicProblem(text, f"max.message.bytes={wanted}", False))
     return found
 
 

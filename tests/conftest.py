@@ -23,6 +23,8 @@ _TIMEOUT_S = {"contract": 60, "integration": 180, "simulation": 60, "compat": 10
 
 _PROPERTY_TIMEOUT_S = 120
 
+_KAFKA_FIXTURES = {"apache_kafka", "apache_kafka_server", "secure_kafka"}
+
 _kafka_missing = pytest.StashKey[str]()
 _kafka_skipped = pytest.StashKey[int]()
 
@@ -43,7 +45,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(_PROPERTY_TIMEOUT_S))
         if folder in _TIMEOUT_S and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(_TIMEOUT_S[folder]))
-        if {"apache_kafka", "apache_kafka_server"} & set(getattr(item, "fixturenames", ())):
+        if _KAFKA_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.kafka)
 
 

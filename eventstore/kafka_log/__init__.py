@@ -13,6 +13,11 @@ a connection that nothing else uses at that moment (`requests`), rather than wit
 consumer: that one fetches ahead of what was asked, polls on when nobody reads, and hides an offset
 out of range.
 
+**TLS and login** (`security`, `tokens`, `client`): certificates, passwords and tokens are read for
+each connection, so that they may change. What keeps a broker and us apart for good (`admission`) is
+`LogNotAdmitted`, raised at once and never waited for; a refused login is tried again at longer and
+longer intervals only (`eventstore.door`).
+
 What brokers do, and this package lives with:
 
 - Tansu 0.6 never answers a fetch that may wait 0 ms, finds nothing when it may wait a few, and its
@@ -31,6 +36,17 @@ from __future__ import annotations
 
 from eventstore.kafka_log.admin import KafkaAdmin
 from eventstore.kafka_log.log import KafkaLog
+from eventstore.kafka_log.security import PasswordLogin, Security, TokenLogin
 from eventstore.kafka_log.settings import KafkaSettings
+from eventstore.kafka_log.tokens import ClientCredentials, FileToken
 
-__all__ = ["KafkaAdmin", "KafkaLog", "KafkaSettings"]
+__all__ = [
+    "ClientCredentials",
+    "FileToken",
+    "KafkaAdmin",
+    "KafkaLog",
+    "KafkaSettings",
+    "PasswordLogin",
+    "Security",
+    "TokenLogin",
+]

@@ -93,7 +93,7 @@ class KafkaAdmin:
     ) -> _T:
         background = Background()
         timeout_s = self._settings.admin_timeout_s
-        requests = Requests(self._settings, background, timeout_s, reconnects=False)
+        requests = Requests(self._settings, background, timeout_s, reconnects=False, diagnoses=True)
         try:
             return await requests.until_answered(what, ask)
         finally:

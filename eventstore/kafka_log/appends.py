@@ -8,7 +8,8 @@ from typing import Final
 
 from aiokafka.client import AIOKafkaClient
 
-from eventstore.errors import LogUnavailable
+from eventstore.door import Door
+from eventstore.errors import LogNotAdmitted, LogUnavailable
 from eventstore.kafka_log.background import Background
 from eventstore.kafka_log.connection import NotStored, ProduceConnection
 from eventstore.kafka_log.failures import RETRY_S, reason
@@ -32,11 +33,14 @@ class Appends:
     the lost one. The next append connects anew, to whoever leads then.
     """
 
-    def __init__(self, settings: KafkaSettings, background: Background) -> None:
+    def __init__(
+        self, settings: KafkaSettings, background: Background, door: Door[LogNotAdmitted]
+    ) -> None:
         self._settings = settings
+        self._door = door
         self._background = background
         timeout_s = settings.connect_timeout_s
-        self._requests = Requests(settings, background, timeout_s, reconnects=False)
+        self._requests = Requests(settings, background, timeout_s, reconnects=False, door=door)
         self._large = asyncio.Semaphore(_LARGE_APPENDS_MAX)
         self._routes: dict[TopicPartition, ProduceConnection] = {}
         self._connections: dict[Broker, ProduceConnection] = {}
@@ -93,17 +97,23 @@ class Appends:
     async def _route(self, at: TopicPartition) -> ProduceConnection:
         """Find the partition's leader and connect to it.
 
-        Raises: LogUnavailable - no broker can be reached; NotStored - nobody leads now, or the
-            leader cannot be reached.
+        Raises: LogUnavailable - no broker can be reached, or none takes us; NotStored - nobody
+            leads now, or the leader cannot be reached.
         """
         broker = (await self._leaders(at.topic)).get(at.partition)
         if broker is None:
             raise NotStored("nobody leads the partition now")
         connection = self._connections.get(broker)
         if connection is None or not connection.is_usable(asyncio.get_running_loop().time()):
+            self._door.enter(asyncio.get_running_loop().time())
             connection = ProduceConnection(self._settings, broker, self._background)
             self._connections[broker] = connection
-        await connection.connected()
+        try:
+            await connection.connected()
+        except LogNotAdmitted as error:
+            self._door.refused(error, asyncio.get_running_loop().time())
+            raise
+        self._door.opened()
         self._routes[at] = connection
         return connection
 

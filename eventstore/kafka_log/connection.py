@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from aiokafka import errors as kafka
-from aiokafka.conn import AIOKafkaConnection
 
-from eventstore.errors import LogError, LogRefused, LogUnavailable
+from eventstore.errors import LogError, LogNotAdmitted, LogRefused, LogUnavailable
+from eventstore.kafka_log.admission import told
 from eventstore.kafka_log.background import Background
+from eventstore.kafka_log.client import Connection
 from eventstore.kafka_log.failures import FAILURES, NOT_STORED, REFUSALS, reason
 from eventstore.kafka_log.metadata import Broker
 from eventstore.kafka_log.produce import PendingAppend, Topics, decode_answer, encode_request
@@ -48,7 +49,8 @@ class ProduceConnection(asyncio.Protocol):
         self._client_id = settings.client_id.encode()
         self._timeout_ms = int(settings.append_timeout_s * 1000)
         self._loop = asyncio.get_running_loop()
-        self._client: AIOKafkaConnection | None = None
+        self._client: Connection | None = None
+        self._refusal: LogNotAdmitted | None = None
         self._transport: Any = None
         self._connecting_protocol: Any = None
         self._failure: BaseException | None = None
@@ -80,10 +82,13 @@ class ProduceConnection(asyncio.Protocol):
             await self._ended.wait()
 
     async def _connect(self) -> None:
-        client = AIOKafkaConnection(
-            self._broker.host, self._broker.port, **self._settings.for_connection()
-        )
-        _, writer = await client.connect()
+        _, host, port = self._broker
+        client = Connection(self._settings, host, port, self._settings.connect_timeout_s)
+        try:
+            _, writer = await client.connect()
+        except FAILURES as error:
+            self._refusal = told(error, host, port, self._settings.security)
+            raise
         if writer.transport.is_closing():
             raise kafka.KafkaConnectionError("the broker closed the connection at once")
         self._client, self._transport = client, writer.transport
@@ -93,16 +98,23 @@ class ProduceConnection(asyncio.Protocol):
     async def connected(self) -> None:
         """Wait until appends can be sent.
 
-        Raises: NotStored - they cannot.
+        Raises: NotStored - they cannot; LogNotAdmitted - the broker does not take us.
         """
         await self._settled.wait()
+        if self._refusal is not None:
+            raise self._refusal.again() from self._failure
         if not self.is_open:
             why = reason(self._failure) if self._failure else "the connection was closed"
             raise NotStored(f"{self._broker.host}:{self._broker.port}: {why}") from self._failure
 
     def is_usable(self, now: float) -> bool:
-        """Return whether it takes appends; one that was idle for long does not, and ends."""
-        if now - self._used_at > _IDLE_S and self._sent is None and self.is_open:
+        """Return whether it takes appends; one that was idle for long does not, and ends.
+
+        Nor does one whose session runs out soon: the broker would end it with an append on its way.
+        """
+        idle = now - self._used_at > _IDLE_S and self._sent is None
+        expires = self._client is not None and now >= self._client.session_ends
+        if self.is_open and (idle or expires):
             self.retire()
         return self.is_open
 

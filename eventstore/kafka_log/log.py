@@ -9,7 +9,8 @@ from typing import Any, Final
 from aiokafka import errors as kafka
 from aiokafka.client import AIOKafkaClient
 
-from eventstore.errors import LogRefused, TopicMissing
+from eventstore.door import Door
+from eventstore.errors import LogNotAdmitted, LogRefused, TopicMissing
 from eventstore.kafka_log.appends import Appends
 from eventstore.kafka_log.background import Background
 from eventstore.kafka_log.failures import RETRY_S, quieten_client
@@ -43,8 +44,9 @@ class KafkaLog:
         quieten_client()
         self._settings = settings
         self._background = Background()
-        self._appends = Appends(settings, self._background)
-        self._requests = Requests(settings, self._background, settings.read_timeout_s)
+        door: Door[LogNotAdmitted] = Door()
+        self._appends = Appends(settings, self._background, door)
+        self._requests = Requests(settings, self._background, settings.read_timeout_s, door=door)
         self._seen: set[TopicPartition] = set()
 
     async def append(self, at: TopicPartition, batch: Sequence[LogRecord], time_ms: int) -> int:

@@ -10,9 +10,12 @@ from typing import Final, TypeVar
 from aiokafka import errors as kafka
 from aiokafka.client import AIOKafkaClient
 
-from eventstore.errors import LogRefused, LogUnavailable
+from eventstore.door import Door
+from eventstore.errors import LogNotAdmitted, LogRefused, LogUnavailable
 from eventstore.kafka_log.background import Background
+from eventstore.kafka_log.client import Client
 from eventstore.kafka_log.failures import FAILURES, REFUSALS, RETRY_S, reason
+from eventstore.kafka_log.security import TokenLogin
 from eventstore.kafka_log.settings import KafkaSettings
 
 __all__ = ["Requests"]
@@ -37,14 +40,21 @@ class Requests:
         timeout_s: float,
         *,
         reconnects: bool = True,
+        diagnoses: bool = False,
+        door: Door[LogNotAdmitted] | None = None,
     ) -> None:
-        """`reconnects`: whether to go on asking when no broker can be reached."""
+        """`reconnects`: whether to go on asking when no broker can be reached.
+
+        `diagnoses`: whether to find out why one ended the connection without a word.
+        """
         self._settings = settings
         self._background = background
         self._timeout_s = timeout_s
         self._reconnects = reconnects
+        self._diagnoses = diagnoses
+        self._door: Door[LogNotAdmitted] = door or Door()
         self._slots = asyncio.Semaphore(_CONNECTIONS_MAX)
-        self._idle: list[AIOKafkaClient] = []
+        self._idle: list[Client] = []
         self._is_closed = False
 
     def close(self) -> None:
@@ -60,7 +70,7 @@ class Requests:
 
         After an error another connection is used, which learns anew who leads what.
 
-        Raises: LogUnavailable, LogRefused.
+        Raises: LogUnavailable, LogRefused; LogNotAdmitted at once.
         """
         servers, timeout_s = self._settings.servers, self._timeout_s
         failure: BaseException | None = None
@@ -71,6 +81,9 @@ class Requests:
                         async with self._client() as client:
                             if (answer := await ask(client)) is not None:
                                 return answer
+                    except LogNotAdmitted as error:
+                        self._refused(error)
+                        raise
                     except REFUSALS as error:
                         raise LogRefused(f"{what}: Kafka refused ({reason(error)})") from error
                     except FAILURES as error:
@@ -83,7 +96,7 @@ class Requests:
             ) from failure
 
     @asynccontextmanager
-    async def _client(self) -> AsyncIterator[AIOKafkaClient]:
+    async def _client(self) -> AsyncIterator[Client]:
         async with self._slots:
             if self._is_closed:
                 raise LogUnavailable("the log is closed")
@@ -95,15 +108,22 @@ class Requests:
                 raise
             self._give_back(client)
 
-    def _give_back(self, client: AIOKafkaClient) -> None:
+    def _give_back(self, client: Client) -> None:
         if self._is_closed:
             self._background.run(client.close())
         else:
             self._idle.append(client)
 
-    async def _connect(self) -> AIOKafkaClient:
+    def _refused(self, error: LogNotAdmitted) -> None:
+        self._door.refused(error, asyncio.get_running_loop().time())
+        login = self._settings.security.login
+        if isinstance(login, TokenLogin):
+            login.forget()
+
+    async def _connect(self) -> Client:
+        self._door.enter(asyncio.get_running_loop().time())
         # Half of the time for one request, so that there is time for another broker.
-        client = AIOKafkaClient(**self._settings.for_client(self._timeout_s / 2))
+        client = Client(self._settings, self._timeout_s / 2, diagnoses=self._diagnoses)
         start = self._background.run(client.bootstrap())
         try:
             await asyncio.shield(start)
@@ -111,14 +131,17 @@ class Requests:
             self._background.run(_close_after(start, client))
             if self._reconnects:
                 raise
-            raise LogUnavailable(f"cannot reach Kafka at {self._settings.servers}") from error
+            raise LogUnavailable(
+                f"cannot reach Kafka at {self._settings.servers} ({reason(error)})"
+            ) from error
         except BaseException:
             self._background.run(_close_after(start, client))
             raise
+        self._door.opened()
         return client
 
 
-async def _close_after(start: asyncio.Task[None], client: AIOKafkaClient) -> None:
-    with suppress(*FAILURES):
+async def _close_after(start: asyncio.Task[None], client: Client) -> None:
+    with suppress(*FAILURES, LogNotAdmitted):
         await start
     await client.close()

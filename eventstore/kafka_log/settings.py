@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Final
+
+from eventstore.kafka_log.security import Security
 
 __all__ = ["KafkaSettings"]
+
+_UNSECURED: Final = Security()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,23 +33,5 @@ class KafkaSettings:
     batch_bytes_max: int = 8 * 1024 * 1024
     """A larger batch (encoded) is refused unsent: our topics' max.message.bytes, which Tansu does
     not look at."""
-    security: Mapping[str, Any] = field(default_factory=dict)
-    """TLS and SASL: aiokafka's options of the same names, handed to each client."""
-
-    def for_client(self, request_timeout_s: float) -> dict[str, Any]:
-        """Return the options of an `AIOKafkaClient`."""
-        return {
-            "bootstrap_servers": self.servers,
-            "client_id": self.client_id,
-            "request_timeout_ms": int(request_timeout_s * 1000),
-            **self.security,
-        }
-
-    def for_connection(self) -> dict[str, Any]:
-        """Return the options of an `AIOKafkaConnection`."""
-        return {
-            "client_id": self.client_id,
-            "request_timeout_ms": int(self.connect_timeout_s * 1000),
-            "sasl_mechanism": "PLAIN",  # as a client takes it
-            **self.security,
-        }
+    security: Security = _UNSECURED
+    """TLS and login."""

@@ -5,6 +5,7 @@ it is set up with is handed in; nothing here reads settings or the environment, 
 type, or touches log and database. `paths`, `headers`, `problems` and `suggestions` are pure.
 """
 
+from spawn.api.access import Access
 from spawn.api.server import HttpLimits, HttpServer
 
-__all__ = ["HttpLimits", "HttpServer"]
+__all__ = ["Access", "HttpLimits", "HttpServer"]

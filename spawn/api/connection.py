@@ -20,9 +20,10 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from spawn.api.asked import Asked, caller_of
 from spawn.api.heads import Head, are_requests, is_begun_call, parse_head
 from spawn.api.responses import Response, encode
-from spawn.api.routes import Asked, Routes, caller_of
+from spawn.api.routes import Routes
 from spawn.core.ingress import Call, PendingAnswer
 from spawn.errors import InvalidRequest
 
@@ -47,6 +48,8 @@ class Connection(web.RequestHandler):
         "_body_awaited",
         "_pending",
         "_asked",
+        "_call",
+        "_began",
         "_held_back",
     )
 
@@ -68,6 +71,8 @@ class Connection(web.RequestHandler):
         self._pending: PendingAnswer | None = None
         """Of the call that the express lane is answering."""
         self._asked: Asked
+        self._call: Call
+        self._began: float
         self._held_back = False
         """Reading is paused until `_held` has become small."""
 
@@ -214,7 +219,8 @@ class Connection(web.RequestHandler):
 
     def _start(self, asked: Asked, call: Call) -> None:
         self._routes.begin()
-        self._asked = asked
+        self._asked, self._call = asked, call
+        self._began = self._loop.time()
         self._pending = pending = self._routes.invoke(call)
         pending.add_done_callback(self._ended)
 
@@ -223,7 +229,8 @@ class Connection(web.RequestHandler):
         self._pending = None
         try:
             if not pending.cancelled():
-                self._answer(self._routes.outcome(self._asked, pending))
+                self._answer(self._routes.outcome(self._asked, self._call, pending))
+                self._routes.counts.observe("invoke", self._loop.time() - self._began)
         finally:
             self._routes.end()
         if self._held:

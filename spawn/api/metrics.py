@@ -1,17 +1,28 @@
 """What a node is doing, in Prometheus' format: `GET /metrics`.
 
 All values are read from `Ingress.statistics()` when asked for; only HTTP requests are counted
-here, in a plain dict, so that the hot path pays one addition and no labels.
+here, in plain dicts, so that the hot path pays a few additions and no labels. What each metric
+means stands in `metric_catalogue`.
 """
 
 from __future__ import annotations
 
+import asyncio
+import platform
+import sys
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from itertools import accumulate
-from typing import Final
+from typing import Final, Protocol
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    GCCollector,
+    ProcessCollector,
+)
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -22,43 +33,97 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from spawn.core.ingress import COMMIT_BUCKETS_S, Ingress, NodeStatistics, PartitionStatistics
+from spawn.api.metric_catalogue import CATALOGUE
+from spawn.core.ingress import (
+    COMMIT_BUCKETS_S,
+    DISTRIBUTIONS,
+    Distribution,
+    NodeStatistics,
+    PartitionStatistics,
+    TypeStatistics,
+)
 
-__all__ = ["CONTENT_TYPE", "HttpCounts", "NodeCollector", "new_registry", "render"]
+__all__ = ["CONTENT_TYPE", "HttpCounts", "NodeCollector", "Observed", "new_registry", "render"]
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 
-_COUNTERS: Final = (
-    ("commits", "Commits acknowledged by the log since this node took the partition over"),
-    ("batches", "Appends of commits acknowledged since this node took the partition over"),
-    ("barriers", "Barrier records appended for strict reads and takeovers"),
-    ("fences", "Times that another owner's claim was found"),
-)
-"""Fields of `PartitionStatistics` that only grow (until the next takeover)."""
-_GAUGES: Final = (
-    ("actors", "actors", "Actors in memory"),
-    ("dirty", "dirty_actors", "Actors changed since the last checkpoint"),
-    ("uncommitted", "uncommitted_commands", "Commands run but not acknowledged by the log yet"),
-    ("waiting", "waiting_calls", "Calls waiting for the partition or for an actor to be loaded"),
-    ("epoch", "epoch", "Epoch of the claim that the node holds or saw last"),
-    ("position", "position", "Offset of the next record; all below it is folded"),
-    ("checkpoint", "checkpoint_position", "X of the last checkpoint known to be stored"),
-)
-"""Fields of `PartitionStatistics`, the metric's name and its help."""
+_OF_PARTITION: Final = {
+    "spawn_commits": "commits",
+    "spawn_batches": "batches",
+    "spawn_appended_bytes": "appended_bytes",
+    "spawn_barriers": "barriers",
+    "spawn_recoveries": "recoveries",
+    "spawn_uncommitted_commands": "uncommitted",
+    "spawn_fences": "fences",
+    "spawn_takeovers": "takeovers",
+    "spawn_epoch": "epoch",
+    "spawn_position": "position",
+    "spawn_waiting_calls": "waiting",
+    "spawn_actors": "actors",
+    "spawn_loads": "loads",
+    "spawn_passivations": "passivations",
+    "spawn_parked_actors": "parked",
+    "spawn_checkpoint_position": "checkpoint",
+    "spawn_unflushed_seconds": "unflushed_s",
+    "spawn_dirty_actors": "dirty",
+    "spawn_flushes": "flushes",
+    "spawn_flush_failures": "flush_failures",
+    "spawn_flushed_actors": "flushed_actors",
+}
+"""Metrics with topic and partition, and their field of `PartitionStatistics`."""
+_OF_TYPE: Final = {
+    "spawn_active_actors": "actors",
+    "spawn_mailbox_calls": "mailbox_calls",
+    "spawn_mailbox_depth_max": "mailbox_calls_max",
+    "spawn_mailbox_limit": "mailbox_size_max",
+}
+"""Metrics with a type, and their field of `TypeStatistics`."""
+_OF_NODE: Final = {
+    "spawn_ready": "ready",
+    "spawn_calls": "calls",
+    "spawn_calls_max": "calls_max",
+    "spawn_log_failures": "log_failures",
+    "spawn_database_failures": "store_failures",
+    "spawn_loop_lag_seconds": "loop_lag_s",
+    "spawn_loop_lag_max_seconds": "loop_lag_max_s",
+    "spawn_loop_stalls": "loop_stalls",
+    "spawn_threads_max": "threads",
+    "spawn_thread_jobs": "thread_jobs",
+}
+"""Metrics without labels, and their field of `NodeStatistics`."""
+
+_Labelled = Iterable[tuple[Sequence[str], float]]
+
+
+class Observed(Protocol):
+    """What metrics are made of: any `Ingress`."""
+
+    def statistics(self) -> NodeStatistics: ...
 
 
 class HttpCounts:
-    """Requests by route and status, and how many are being answered now."""
+    """Requests by route and status, how long they took, how many are being answered now."""
 
     def __init__(self) -> None:
         self.answered: Counter[tuple[str, int]] = Counter()
         self.in_progress = 0
+        self.seconds: dict[str, tuple[list[int], list[float]]] = {}
+        """By route: counts per bucket of `COMMIT_BUCKETS_S`, then the rest; and the sum."""
+
+    def observe(self, route: str, seconds: float) -> None:
+        """Count how long a request took."""
+        found = self.seconds.get(route)
+        if found is None:
+            found = self.seconds[route] = [0] * (len(COMMIT_BUCKETS_S) + 1), [0.0]
+        counts, total = found
+        counts[bisect_left(COMMIT_BUCKETS_S, seconds)] += 1
+        total[0] += seconds
 
 
 class NodeCollector(Collector):
     """Makes metrics of a node's statistics, anew for each scrape."""
 
-    def __init__(self, ingress: Ingress, counts: HttpCounts) -> None:
+    def __init__(self, ingress: Observed, counts: HttpCounts) -> None:
         self._ingress = ingress
         self._counts = counts
 
@@ -73,11 +138,12 @@ class NodeCollector(Collector):
         yield from _http_metrics(self._counts)
 
 
-def new_registry(ingress: Ingress, counts: HttpCounts) -> CollectorRegistry:
-    """Return a registry of the node's metrics and its process's (memory, CPU, open files)."""
+def new_registry(ingress: Observed, counts: HttpCounts) -> CollectorRegistry:
+    """Return a registry of the node's metrics and its process's (memory, CPU, files, garbage)."""
     registry = CollectorRegistry()
     registry.register(NodeCollector(ingress, counts))
     ProcessCollector(registry=registry)
+    GCCollector(registry=registry)
     return registry
 
 
@@ -86,75 +152,87 @@ def render(registry: CollectorRegistry) -> bytes:
     return generate_latest(registry)
 
 
+def _metric(name: str, values: _Labelled) -> Metric:
+    """Return a counter or gauge with its samples."""
+    described = CATALOGUE[name]
+    family = CounterMetricFamily if described.kind == "counter" else GaugeMetricFamily
+    made = family(name, described.help, labels=described.labels)
+    for labels, value in values:
+        made.add_metric(labels, value)
+    return made
+
+
+def _info(name: str, value: Mapping[str, str]) -> Metric:
+    return InfoMetricFamily(name, CATALOGUE[name].help, value=dict(value))
+
+
+def _histogram(name: str, values: Iterable[tuple[Sequence[str], Distribution]]) -> Metric:
+    described = CATALOGUE[name]
+    made = HistogramMetricFamily(name, described.help, labels=described.labels)
+    for labels, value in values:
+        bounds = [str(bound) for bound in value.bounds] + ["+Inf"]
+        buckets = list(zip(bounds, accumulate(value.counts), strict=True))
+        made.add_metric(labels, buckets, value.total)
+    return made
+
+
 def _node_metrics(statistics: NodeStatistics) -> Iterator[Metric]:
-    yield InfoMetricFamily(
-        "spawn_node",
-        "The system, and the random id of this process's start",
-        value={"system": statistics.system, "owner": statistics.owner},
-    )
-    yield GaugeMetricFamily(
-        "spawn_ready", "1 when the node serves all its partitions", value=float(statistics.ready)
-    )
-    yield GaugeMetricFamily(
-        "spawn_loop_lag_seconds",
-        "Largest delay of the event loop within the last seconds",
-        value=statistics.loop_lag_s,
-    )
-    yield _commit_seconds(statistics)
+    yield _info("spawn_build", _build())
+    yield _info("spawn_node", {"system": statistics.system, "owner": statistics.owner})
+    for name, field in _OF_NODE.items():
+        yield _metric(name, [((), float(getattr(statistics, field)))])
+    for key, bounds in DISTRIBUTIONS.items():
+        # A node that has not committed yet may leave the counts out.
+        nothing = Distribution(bounds, (0,) * (len(bounds) + 1), 0.0)
+        yield _histogram(f"spawn_{key}", [((), statistics.distributions.get(key, nothing))])
+    refusals = sorted(statistics.refusals.items())
+    yield _metric("spawn_refusals", [((code,), number) for code, number in refusals])
+    yield _metric("spawn_actions_refused", sorted(statistics.outcomes.items()))
     yield from _partition_metrics(statistics.partitions)
-
-
-def _commit_seconds(statistics: NodeStatistics) -> Metric:
-    # A node that has not committed yet may leave the counts out.
-    counts = statistics.commit_seconds or (0,) * (len(COMMIT_BUCKETS_S) + 1)
-    bounds = [str(bound) for bound in COMMIT_BUCKETS_S] + ["+Inf"]
-    return HistogramMetricFamily(
-        "spawn_commit_seconds",
-        "From a command's start until the log has acknowledged its commit",
-        buckets=list(zip(bounds, accumulate(counts), strict=True)),
-        sum_value=statistics.commit_seconds_sum,
-    )
+    yield from _type_metrics(statistics.types)
 
 
 def _partition_metrics(partitions: Sequence[PartitionStatistics]) -> Iterator[Metric]:
-    labels = ("topic", "partition")
-    names = [(partition.topic, str(partition.partition)) for partition in partitions]
-    for field, help_text in _COUNTERS:
-        counter = CounterMetricFamily(f"spawn_{field}", help_text, labels=labels)
-        for name, partition in zip(names, partitions, strict=True):
-            counter.add_metric(name, getattr(partition, field))
-        yield counter
-    for field, metric, help_text in _GAUGES:
-        gauge = GaugeMetricFamily(f"spawn_{metric}", help_text, labels=labels)
-        for name, partition in zip(names, partitions, strict=True):
-            gauge.add_metric(name, getattr(partition, field))
-        yield gauge
-    lag = GaugeMetricFamily(
+    names = [((p.topic, str(p.partition)), p) for p in partitions]
+    for metric, field in _OF_PARTITION.items():
+        yield _metric(metric, [(name, getattr(p, field)) for name, p in names])
+    yield _metric(
         "spawn_checkpoint_lag_records",
-        "Offsets between position and checkpoint: what a takeover would have to read",
-        labels=labels,
+        [(name, max(0, p.position - p.checkpoint)) for name, p in names],
     )
-    phase = GaugeMetricFamily(
-        "spawn_partition_phase", "1 for the partition's phase", labels=(*labels, "phase")
-    )
-    for name, partition in zip(names, partitions, strict=True):
-        lag.add_metric(name, max(0, partition.position - partition.checkpoint))
-        phase.add_metric((*name, partition.phase), 1)
-    yield lag
-    yield phase
+    yield _metric("spawn_partition_serving", [(name, p.phase == "active") for name, p in names])
+    yield _metric("spawn_partition_phase", [((*name, p.phase), 1) for name, p in names])
+
+
+def _type_metrics(types: Sequence[TypeStatistics]) -> Iterator[Metric]:
+    for metric, field in _OF_TYPE.items():
+        yield _metric(metric, [((each.type,), getattr(each, field)) for each in types])
 
 
 def _http_metrics(counts: HttpCounts) -> Iterator[Metric]:
-    requests = CounterMetricFamily(
+    answered = sorted(counts.answered.items())
+    yield _metric(
         "spawn_http_requests",
-        "HTTP requests answered; route `none` is what leads nowhere or is no HTTP",
-        labels=("route", "status"),
+        [((route, str(status)), number) for (route, status), number in answered],
     )
-    for (route, status), number in sorted(counts.answered.items()):
-        requests.add_metric((route, str(status)), number)
-    yield requests
-    yield GaugeMetricFamily(
-        "spawn_http_requests_in_progress",
-        "HTTP requests that are being answered",
-        value=counts.in_progress,
+    yield _histogram(
+        "spawn_http_request_seconds",
+        [
+            ((route,), Distribution(COMMIT_BUCKETS_S, numbers, total[0]))
+            for route, (numbers, total) in sorted(counts.seconds.items())
+        ],
     )
+    yield _metric("spawn_http_requests_in_progress", [((), counts.in_progress)])
+
+
+def _build() -> Mapping[str, str]:
+    try:
+        ours = version("spawn-actors")
+    except PackageNotFoundError:
+        ours = "unknown"  # a source tree that was never installed
+    try:
+        in_use = type(asyncio.get_running_loop()).__module__.startswith("uvloop")
+    except RuntimeError:
+        in_use = False
+    uvloop = getattr(sys.modules.get("uvloop"), "__version__", "unknown") if in_use else "none"
+    return {"version": ours, "python": platform.python_version(), "uvloop": uvloop}

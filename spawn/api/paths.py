@@ -12,23 +12,50 @@ from urllib.parse import unquote_to_bytes
 
 from spawn.errors import InvalidId, MethodNotAllowed, UnknownPath
 
-__all__ = ["ACTORS_PREFIX", "FIXED_PATHS", "METHODS", "Match", "check_method", "match_target"]
+__all__ = [
+    "ACTORS_PREFIX",
+    "ACTOR_ROUTES",
+    "FIXED_PATHS",
+    "METHODS",
+    "Match",
+    "check_method",
+    "match_target",
+]
 
 ACTORS_PREFIX: Final = "/v1/actors/"
+_ERRORS_PREFIX: Final = "/errors/"
+_READ: Final = ("GET", "HEAD")
 METHODS: Final = {
     "invoke": ("POST",),
-    "state": ("GET", "HEAD"),
-    "live": ("GET", "HEAD"),
-    "ready": ("GET", "HEAD"),
-    "metrics": ("GET", "HEAD"),
+    "events": (*_READ, "POST"),
+    "state": (*_READ, "DELETE"),
+    "delete": (*_READ, "DELETE"),
+    "batch": ("POST",),
+    "types": _READ,
+    "openapi": _READ,
+    "docs": _READ,
+    "error": _READ,
+    "live": _READ,
+    "ready": _READ,
+    "metrics": _READ,
 }
-"""Routes and the methods that they answer."""
-FIXED_PATHS: Final = {"/health/live": "live", "/health/ready": "ready", "/metrics": "metrics"}
+"""Routes and the methods that their paths answer."""
+ACTOR_ROUTES: Final = frozenset(("invoke", "events", "state", "delete"))
+"""Those of one actor."""
+FIXED_PATHS: Final = {
+    "/v1/batch": "batch",
+    "/v1/types": "types",
+    "/openapi.json": "openapi",
+    "/docs": "docs",
+    "/health/live": "live",
+    "/health/ready": "ready",
+    "/metrics": "metrics",
+}
 
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ROUTES_HINT = (
-    "there are POST /v1/actors/{type}/{id}/{action}, GET /v1/actors/{type}/{id}, "
-    "GET /health/live, GET /health/ready and GET /metrics"
+    "there are POST /v1/actors/{type}/{id}/{action}, GET and DELETE /v1/actors/{type}/{id}, "
+    "GET /v1/actors/{type}/{id}/events, POST /v1/batch, GET /v1/types, and what /docs shows"
 )
 
 
@@ -39,10 +66,13 @@ class Match(NamedTuple):
     type: str = ""
     id: str = ""
     action: str = ""
+    """Of an error's page: its code."""
 
 
-def match_target(target: str) -> Match:
+def match_target(target: str, method: str = "") -> Match:
     """Return the route of a request target, as it stands in the request line.
+
+    The method decides where one path is several routes.
 
     Raises:
         UnknownPath: there is no such route.
@@ -57,14 +87,18 @@ def match_target(target: str) -> Match:
         if "%" in target or not target.isascii():
             parts = [_decode(part) for part in parts]
         if len(parts) == 3:
-            return Match("invoke", parts[0], parts[1], parts[2])
+            # An action may have that name too: it is called by POST.
+            is_events = parts[2] == "events" and method != "POST"
+            return Match("events" if is_events else "invoke", parts[0], parts[1], parts[2])
         if len(parts) == 2:
-            return Match("state", parts[0], parts[1])
+            return Match("delete" if method == "DELETE" else "state", parts[0], parts[1])
         raise UnknownPath(
             "an actor's path has two parts, type and id, and with an action three; "
             f"this one has {len(parts)}",
             hint="a `/` inside an id is written %2F" if len(parts) > 3 else _ROUTES_HINT,
         )
+    if target.startswith(_ERRORS_PREFIX):
+        return Match("error", action=target[len(_ERRORS_PREFIX) :])
     route = FIXED_PATHS.get(target)
     if route is None:
         raise UnknownPath("nothing is at this path", hint=_ROUTES_HINT)
@@ -75,10 +109,9 @@ def check_method(route: str, method: str) -> None:
     """Raise MethodNotAllowed unless the route answers the method."""
     allowed = METHODS[route]
     if method not in allowed:
-        raise MethodNotAllowed(
-            f"{method} is not answered here, {' and '.join(allowed)} is",
-            hint=_ROUTES_HINT,
-        )
+        *first, last = allowed
+        names = f"{', '.join(first)} and {last} are" if first else f"{last} is"
+        raise MethodNotAllowed(f"{method} is not answered here, {names}", hint=_ROUTES_HINT)
 
 
 def _path_of_absolute_form(target: str) -> str:

@@ -13,11 +13,13 @@ from multidict import istr
 
 from spawn.core.ids import Position
 
-__all__ = ["JSON", "Response", "encode", "json_response", "reply_response", "to_aiohttp"]
+__all__ = ["JSON", "TIME", "Response", "encode", "json_response", "reply_response", "to_aiohttp"]
 
 JSON: Final = "application/json"
 _REVISION: Final = istr("Spawn-Revision")
 _POSITION: Final = istr("Spawn-Position")
+TIME: Final = istr("Spawn-Time")
+"""T of the actor's partition in us (log protocol 7): with every answer about an actor."""
 _SERVER: Final = "spawn"
 """Set, so that aiohttp does not name itself and its version there."""
 _STATUS_LINES: Final = {
@@ -47,17 +49,26 @@ def json_response(
     return Response(status, msgspec.json.encode(value), content_type, tuple(headers))
 
 
-def reply_response(body: bytes, revision: int, position: Position | None) -> Response:
+def reply_response(body: bytes, revision: int, position: Position | None, time_us: int) -> Response:
     """Return the answer to a call or a read that succeeded."""
-    headers: tuple[tuple[str, str], ...] = ((_REVISION, str(revision)),)
-    if position is not None:
-        headers += ((_POSITION, str(position)),)
+    headers: tuple[tuple[str, str], ...]
+    if position is None:
+        headers = ((_REVISION, str(revision)), (TIME, str(time_us)))
+    else:
+        topic, partition, offset = position
+        headers = (
+            (_REVISION, str(revision)),
+            (_POSITION, f"{topic}/{partition}@{offset}"),
+            (TIME, str(time_us)),
+        )
     return Response(200, body, JSON, headers)
 
 
 def to_aiohttp(response: Response) -> web.Response:
     """Return an answer as aiohttp sends it."""
-    headers: dict[str, str] = {hdrs.CONTENT_TYPE: response.content_type, hdrs.SERVER: _SERVER}
+    headers: dict[str, str] = {hdrs.SERVER: _SERVER}
+    if response.content_type:
+        headers = {hdrs.CONTENT_TYPE: response.content_type, hdrs.SERVER: _SERVER}
     headers.update(response.headers)
     return web.Response(status=response.status, body=response.body, headers=headers)
 

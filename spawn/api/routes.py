@@ -15,37 +15,46 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from aiohttp import hdrs, web
-from aiohttp.web_protocol import RequestPayloadError
-from multidict import CIMultiDictProxy, istr
+from multidict import istr
 
+from eventstore.records import RequestNumber
 from spawn.api import metrics
-from spawn.api.headers import parse_key, parse_timeout
-from spawn.api.paths import METHODS, Match, check_method, match_target
-from spawn.api.problems import CONTENT_TYPE, RETRY_AFTER_S, STATUSES, problem_of
-from spawn.api.responses import Response, json_response, reply_response, to_aiohttp
+from spawn.api.access import Access
+from spawn.api.asked import Asked, asked_of, request_line
+from spawn.api.batch import parse_batch, run_batch
+from spawn.api.bodies import read_body
+from spawn.api.commits import Streams, commits_response
+from spawn.api.headers import parse_key, parse_request, parse_timeout
+from spawn.api.pages import Pages
+from spawn.api.paths import ACTOR_ROUTES, METHODS, Match, check_method, match_target
+from spawn.api.problems import CONTENT_TYPE, RETRY_AFTER_S, STATUSES, Problem, problem_of
+from spawn.api.responses import TIME, Response, json_response, reply_response, to_aiohttp
 from spawn.api.suggestions import action_hint, type_hint
+from spawn.core.commands import Answer
 from spawn.core.ingress import Call, Ingress, PendingAnswer
 from spawn.errors import (
-    BodyTooLarge,
-    InvalidHeader,
+    ForeignHost,
+    ForeignOrigin,
     InvalidRequest,
     MethodNotAllowed,
     SpawnError,
+    Unauthorized,
     UnknownAction,
     UnknownType,
 )
 
-__all__ = ["Asked", "HttpLimits", "Routes", "caller_of"]
+__all__ = ["HttpLimits", "Routes"]
 
 KEY: Final = istr("Idempotency-Key")
 TIMEOUT: Final = istr("Spawn-Timeout")
-
-_PATH_SHOWN_MAX: Final = 200
-"""Characters of a path in `at`; what is longer is cut."""
+REQUEST: Final = istr("Spawn-Request")
+_NOWHERE: Final = Match("none")
+_BEFORE_ALL: Final = (ForeignHost, ForeignOrigin, Unauthorized)
+"""Who is refused so is told nothing of the node."""
 
 _logger = logging.getLogger("spawn.api")
 
@@ -62,48 +71,58 @@ class HttpLimits:
     """The largest `Spawn-Timeout`: a wait holds memory and a connection."""
 
 
-class Asked(msgspec.Struct, frozen=True, gc=False):
-    """What both lanes know of a request before its body is read."""
-
-    method: str
-    target: str
-    """As it stands in the request line."""
-    headers: CIMultiDictProxy[str]
-    caller: str
-
-
 class Routes:
     """Answers requests; `handle` is the one handler of aiohttp's server."""
 
     def __init__(
-        self, ingress: Ingress, limits: HttpLimits, new_error_id: Callable[[], str]
+        self,
+        ingress: Ingress,
+        limits: HttpLimits,
+        access: Access,
+        new_error_id: Callable[[], str],
+        now_us: Callable[[], int],
     ) -> None:
         self.counts = metrics.HttpCounts()
         self.closing = False
         """Answers ask their client to close the connection; set when the server stops."""
+        self.streams = Streams(ingress)
         self._idle: asyncio.Event | None = None
         self._ingress = ingress
         self._limits = limits
+        self._access = access
         self._new_error_id = new_error_id
+        self._now_us = now_us
         self._registry = metrics.new_registry(ingress, self.counts)
+        self._pages = Pages(ingress)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request. Only cancellation gets out."""
-        asked = _asked(request)
-        route = "none"
+        asked = asked_of(request)
+        match = _NOWHERE
+        now = asyncio.get_running_loop().time
+        began = now()
         self.begin()
         try:
             try:
-                match = match_target(asked.target)
-                route = match.route
-                check(asked, match)
-                response = await self._answer(request, asked, match)
+                match = self._find(asked)
+                if is_preflight := _is_preflight(asked):
+                    response = self._preflight(asked, match)
+                else:
+                    self.check(asked, match)
+                    if match.route == "events" and self.streams.is_asked(asked):
+                        return await self._stream(request, asked, match)
+                    response = await self._answer(request, asked, match)
             except SpawnError as error:
-                response = self._problem(asked, route, error)
+                is_preflight = False
+                response = self._problem(asked, match, error)
             except Exception as error:  # noqa: BLE001 - the edge: a caller is always answered
+                is_preflight = False
                 response = self._unforeseen(asked, error)
-            self.counts.answered[route, response.status] += 1
+            self.counts.answered[match.route, response.status] += 1
+            self.counts.observe(match.route, now() - began)
             sent = to_aiohttp(response)
+            if hdrs.ORIGIN in asked.headers and not is_preflight:
+                sent.headers.update(self._access.cors_headers(asked.headers))
             if self.closing:
                 sent.force_close()
             return sent
@@ -112,9 +131,15 @@ class Routes:
 
     def answer_error(self, request: web.BaseRequest, error: SpawnError) -> web.StreamResponse:
         """Answer what did not get as far as `handle`."""
-        response = self._problem(_asked(request), "none", error)
+        response = self._problem(asked_of(request), _NOWHERE, error)
         self.counts.answered["none", response.status] += 1
         return to_aiohttp(response)
+
+    def check(self, asked: Asked, match: Match) -> None:
+        """Raise for what no route answers, whatever is in its body; both lanes ask here."""
+        self._access.check(match.route, asked.headers)
+        if asked.method not in METHODS[match.route]:
+            check_method(match.route, asked.method)
 
     # --- for the express lane ---------------------------------------------------------------------
 
@@ -122,15 +147,15 @@ class Routes:
         """Return the call that is asked for; None: it is none, or `handle` has to refuse it."""
         if body_bytes > self._limits.body_bytes_max:
             return None
+        headers = asked.headers
         try:
-            match = match_target(asked.target)
-            if match.route != "invoke":
+            match = match_target(asked.target, asked.method)
+            if match.route != "invoke" or hdrs.ORIGIN in headers:
                 return None
-            check(asked, match)
-            key, timeout_s = self._key(asked), self._timeout_s(asked)
+            self.check(asked, match)
+            return self._call(asked, match, payload)
         except Exception:  # noqa: BLE001 - `handle` meets it again, and answers
             return None
-        return _call(asked, match, payload, key, timeout_s)
 
     def invoke(self, call: Call) -> PendingAnswer:
         """Start a call's action; errors, also of the ingress itself, come with the answer."""
@@ -141,14 +166,16 @@ class Routes:
             failed.set_exception(error)
             return failed
 
-    def outcome(self, asked: Asked, pending: PendingAnswer) -> Response:
+    def outcome(self, asked: Asked, call: Call, pending: PendingAnswer) -> Response:
         """Return what a call that came to its end is answered with."""
         error = pending.exception()
         if error is None:
             answer = pending.result()
-            response = reply_response(answer.reply, answer.revision, answer.position)
+            time_us = self._ingress.log_time_us(call.type, call.id)
+            response = reply_response(answer.reply, answer.revision, answer.position, time_us)
         elif isinstance(error, SpawnError):
-            response = self._problem(asked, "invoke", error)
+            match = Match("invoke", call.type, call.id, call.action)
+            response = self._problem(asked, match, error)
         else:
             response = self._unforeseen(asked, error)
         self.counts.answered["invoke", response.status] += 1
@@ -176,12 +203,30 @@ class Routes:
 
     # --- routes -----------------------------------------------------------------------------------
 
+    def _find(self, asked: Asked) -> Match:
+        try:
+            return match_target(asked.target, asked.method)
+        except SpawnError:
+            self._access.check("none", asked.headers)  # who may not ask is not told what there is
+            raise
+
     async def _answer(self, request: web.BaseRequest, asked: Asked, match: Match) -> Response:
         route = match.route
         if route == "invoke":
-            return await self._invoke(request, asked, match)
+            payload = await read_body(request, self._limits.body_bytes_max)
+            call = self._call(asked, match, payload)
+            return self._reply(match, await self._ingress.invoke(call))
         if route == "state":
             return await self._state(asked, match)
+        if route == "delete":
+            return self._reply(match, await self._delete(asked, match))
+        if route == "events":
+            timeout_s = self._timeout_s(asked)
+            body = await commits_response(self._ingress, asked, match, timeout_s)
+            time_us = self._ingress.log_time_us(match.type, match.id)
+            return json_response(200, body, headers=((TIME, str(time_us)),))
+        if route == "batch":
+            return await self._batch(request, asked)
         if route == "live":
             return json_response(200, {"live": True})
         if route == "ready":
@@ -189,13 +234,39 @@ class Routes:
             status = 200 if statistics.ready else 503
             reasons = list(statistics.reasons)
             return json_response(status, {"ready": statistics.ready, "reasons": reasons})
-        return Response(200, metrics.render(self._registry), metrics.CONTENT_TYPE)
+        if route == "metrics":
+            return Response(200, metrics.render(self._registry), metrics.CONTENT_TYPE)
+        return self._pages.answer(match)
 
-    async def _invoke(self, request: web.BaseRequest, asked: Asked, match: Match) -> Response:
-        key, timeout_s = self._key(asked), self._timeout_s(asked)
-        payload = await self._body(request)
-        answer = await self._ingress.invoke(_call(asked, match, payload, key, timeout_s))
-        return reply_response(answer.reply, answer.revision, answer.position)
+    def _call(self, asked: Asked, match: Match, payload: bytes) -> Call:
+        headers = asked.headers
+        return Call(
+            match.type,
+            match.id,
+            match.action,
+            payload,
+            self._timeout_s(asked),
+            parse_key(headers.getall(KEY)) if KEY in headers else None,
+            asked.caller,
+            None,
+            self._request(asked),
+        )
+
+    async def _delete(self, asked: Asked, match: Match) -> Answer:
+        headers = asked.headers
+        key = parse_key(headers.getall(KEY)) if KEY in headers else None
+        return await self._ingress.delete(
+            match.type,
+            match.id,
+            self._timeout_s(asked),
+            key,
+            asked.caller,
+            request=self._request(asked),
+        )
+
+    def _reply(self, match: Match, answer: Answer) -> Response:
+        time_us = self._ingress.log_time_us(match.type, match.id)
+        return reply_response(answer.reply, answer.revision, answer.position, time_us)
 
     async def _state(self, asked: Asked, match: Match) -> Response:
         state = await self._ingress.state(match.type, match.id, self._timeout_s(asked))
@@ -207,123 +278,97 @@ class Routes:
                 "state": msgspec.Raw(state.state),
             }
         )
-        return reply_response(body, state.revision, state.position)
+        time_us = self._ingress.log_time_us(match.type, match.id)
+        return reply_response(body, state.revision, state.position, time_us)
 
-    @staticmethod
-    def _key(asked: Asked) -> str | None:
-        return parse_key(asked.headers.getall(KEY)) if KEY in asked.headers else None
+    async def _batch(self, request: web.BaseRequest, asked: Asked) -> Response:
+        timeout_s = self._timeout_s(asked)
+        calls = parse_batch(await read_body(request, self._limits.body_bytes_max))
+
+        def failure(index: int, error: BaseException) -> Problem:
+            if not isinstance(error, SpawnError):
+                return self._logged(asked, error)
+            called = calls[index]
+            self._suggest(Match("invoke", called.type, called.id, called.action), error)
+            return problem_of(error, f"call {index} of {request_line(asked)}")
+
+        body = await run_batch(self._ingress, calls, timeout_s, asked.caller, self._now_us, failure)
+        return Response(200, body)
+
+    async def _stream(
+        self, request: web.BaseRequest, asked: Asked, match: Match
+    ) -> web.StreamResponse:
+        headers = self._access.cors_headers(asked.headers)
+
+        def failure(error: BaseException) -> Problem:
+            if isinstance(error, SpawnError):
+                return problem_of(error, request_line(asked))
+            return self._logged(asked, error)
+
+        stream = self.streams.begin(asked, match)
+        self.counts.answered["events", 200] += 1
+        return await stream.send(request, headers, failure)
+
+    def _preflight(self, asked: Asked, match: Match) -> Response:
+        headers = self._access.preflight_headers(asked.headers, METHODS[match.route])
+        return Response(204, b"", "", headers)
 
     def _timeout_s(self, asked: Asked) -> float:
         if TIMEOUT in asked.headers:
             return parse_timeout(asked.headers.getall(TIMEOUT), self._limits.timeout_max_s)
         return self._limits.timeout_default_s
 
-    async def _body(self, request: web.BaseRequest) -> bytes:
-        """Read the body as it came. Raises: BodyTooLarge, InvalidHeader, InvalidRequest."""
-        limit = self._limits.body_bytes_max
-        content = request.content
-        try:
-            if content.is_eof():
-                # The usual case: all of it came with the headers (or there is none), so no task
-                # switch is needed.
-                if content.total_bytes > limit:
-                    raise _too_large(limit)
-                return content.read_nowait()
-            # A length that is too large is answered before the body is sent (Expect) or read.
-            if (request.content_length or 0) > limit:
-                raise _too_large(limit)
-            if hdrs.EXPECT in request.headers:
-                await _continue(request)
-            return await request.read()
-        except web.HTTPRequestEntityTooLarge:
-            raise _too_large(limit) from None
-        except (RequestPayloadError, ConnectionError) as error:
-            # The client left or sent bytes that are no chunk; who left never sees this answer.
-            raise InvalidRequest(f"the body did not arrive whole: {error}") from error
+    def _request(self, asked: Asked) -> RequestNumber | None:
+        if REQUEST in asked.headers:
+            return parse_request(asked.headers.getall(REQUEST), self._now_us())
+        return None
 
     # --- errors -----------------------------------------------------------------------------------
 
-    def _problem(self, asked: Asked, route: str, error: SpawnError) -> Response:
-        if isinstance(error, UnknownType | UnknownAction) and not error.hint:
-            error.hint = self._nearest(asked, error)
-        problem = problem_of(error, _request_line(asked))
+    def _problem(self, asked: Asked, match: Match, error: SpawnError) -> Response:
+        self._suggest(match, error)
+        problem = problem_of(error, request_line(asked))
         headers: list[tuple[str, str]] = []
         if problem.status in (429, 503):
             headers.append((hdrs.RETRY_AFTER, str(RETRY_AFTER_S)))
         if isinstance(error, MethodNotAllowed):
-            headers.append((hdrs.ALLOW, ", ".join(METHODS[route])))
+            headers.append((hdrs.ALLOW, ", ".join(METHODS[match.route])))
+        if isinstance(error, Unauthorized):
+            headers.append((hdrs.WWW_AUTHENTICATE, "Bearer"))
+        if match.route in ACTOR_ROUTES and not isinstance(error, _BEFORE_ALL):
+            headers.append((TIME, str(self._ingress.log_time_us(match.type, match.id))))
         return json_response(problem.status, problem, CONTENT_TYPE, headers)
 
-    def _nearest(self, asked: Asked, error: SpawnError) -> str:
+    def _suggest(self, match: Match, error: SpawnError) -> None:
+        """Say in the hint what was probably meant."""
+        if error.hint or not isinstance(error, UnknownType | UnknownAction):
+            return
         types = self._ingress.types()
-        match = match_target(asked.target)
         if isinstance(error, UnknownType):
-            return type_hint(match.type, types)
-        return action_hint(match.action, types.get(match.type, ()))
+            error.hint = type_hint(match.type, types)
+        else:
+            error.hint = action_hint(match.action, types.get(match.type, ()))
 
     def _unforeseen(self, asked: Asked, error: BaseException) -> Response:
+        problem = self._logged(asked, error)
+        return json_response(problem.status, problem, CONTENT_TYPE)
+
+    def _logged(self, asked: Asked, error: BaseException) -> Problem:
+        """Log what nobody foresaw, and return what its caller is told."""
         error_id = self._new_error_id()
-        request_line = _request_line(asked)
-        _logger.error("error %s at %s", error_id, request_line, exc_info=error)
+        line = request_line(asked)
+        _logger.error("error %s at %s", error_id, line, exc_info=error)
         ours = SpawnError(
             f"this node failed in a way that nobody foresaw ({type(error).__name__})",
             hint=f"the node's log has the traceback under error_id {error_id}; please report it",
         )
-        problem = msgspec.structs.replace(problem_of(ours, request_line), error_id=error_id)
-        return json_response(problem.status, problem, CONTENT_TYPE)
+        return msgspec.structs.replace(problem_of(ours, line), error_id=error_id)
 
 
-def check(asked: Asked, match: Match) -> None:
-    """Raise for what no route answers, whatever is in its body; both lanes ask here."""
-    if asked.method not in METHODS[match.route]:
-        check_method(match.route, asked.method)
-
-
-def caller_of(peername: Any) -> str:
-    """Return who calls, for the record: `peername` is the other end's address of a socket."""
-    host = peername[0] if isinstance(peername, tuple | list) else peername
-    return f"http {host}" if host else "http socket"
-
-
-def _asked(request: web.BaseRequest) -> Asked:
-    return Asked(request.method, request.raw_path, request.headers, caller_of(request.remote))
-
-
-def _call(asked: Asked, match: Match, payload: bytes, key: str | None, timeout_s: float) -> Call:
-    return Call(
-        type=match.type,
-        id=match.id,
-        action=match.action,
-        payload=payload,
-        timeout_s=timeout_s,
-        key=key,
-        caller=asked.caller,
+def _is_preflight(asked: Asked) -> bool:
+    """Tell whether a browser asks beforehand whether it may send a request (CORS)."""
+    return (
+        asked.method == hdrs.METH_OPTIONS
+        and hdrs.ORIGIN in asked.headers
+        and hdrs.ACCESS_CONTROL_REQUEST_METHOD in asked.headers
     )
-
-
-def _too_large(limit: int) -> BodyTooLarge:
-    return BodyTooLarge(
-        f"the body has more than {limit:,} bytes",
-        hint="the limit is http.body_limit (SPAWN_HTTP_BODY_LIMIT) of the node",
-    )
-
-
-async def _continue(request: web.BaseRequest) -> None:
-    """Tell a client that waits for it to send its body. Raises: InvalidHeader."""
-    expectation = request.headers[hdrs.EXPECT]
-    if expectation.lower() != "100-continue":
-        raise InvalidHeader(
-            f"Expect must be 100-continue, got {expectation[:40]!r}", at="header Expect"
-        )
-    if request.version >= (1, 1):
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        # It is no part of the answer that follows.
-        request.writer.output_size = 0
-
-
-def _request_line(asked: Asked) -> str:
-    path = asked.target
-    if len(path) > _PATH_SHOWN_MAX:
-        path = f"{path[:_PATH_SHOWN_MAX]}..."
-    # Bytes that are no UTF-8 came as surrogates, which JSON can't hold.
-    return f"{asked.method} {path.encode(errors='replace').decode()}"

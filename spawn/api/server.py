@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import socket
+import ssl
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -14,10 +15,12 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
+from spawn.api.access import Access
 from spawn.api.connection import Connection, ConnectionFactory
 from spawn.api.routes import HttpLimits, Routes
 from spawn.core.ingress import Ingress
 from spawn.errors import InvalidSettings, PortTaken, StartRefused
+from spawn.runtime.clock import SystemClock
 
 __all__ = ["HttpLimits", "HttpServer", "reserve"]
 
@@ -43,14 +46,24 @@ class HttpServer:
         host: str = "127.0.0.1",
         port: int = 9001,
         limits: HttpLimits | None = None,
+        access: Access | None = None,
+        tls: ssl.SSLContext | None = None,
+        now_us: Callable[[], int] | None = None,
         express: bool = True,
     ) -> None:
-        """Make a server; without `express` aiohttp serves everything, as tests compare it."""
+        """Make a server; without `express` aiohttp serves everything, as tests compare it.
+
+        Without `access` it answers without a token to names of this machine and of `host`.
+        """
         self._host = host
         self._port = port
         self._limits = limits or HttpLimits()
         self._express = express
-        self._routes = Routes(ingress, self._limits, new_error_id)
+        self._tls = tls
+        access = access or Access(host=host)
+        self._routes = Routes(
+            ingress, self._limits, access, new_error_id, now_us or SystemClock().time_us
+        )
         self._connections: ConnectionFactory | None = None
         self._listener: asyncio.Server | None = None
         self._loop: asyncio.AbstractEventLoop
@@ -82,11 +95,15 @@ class HttpServer:
         try:
             if sock is not None:
                 self._listener = await loop.create_server(
-                    self._connections, sock=sock, backlog=_BACKLOG
+                    self._connections, sock=sock, backlog=_BACKLOG, ssl=self._tls
                 )
             else:
                 self._listener = await loop.create_server(
-                    self._connections, self._host, self._port, backlog=_BACKLOG
+                    self._connections,
+                    self._host,
+                    self._port,
+                    backlog=_BACKLOG,
+                    ssl=self._tls,
                 )
         except OSError as error:
             raise _no_listening(self._host, self._port, error) from error
@@ -101,6 +118,7 @@ class HttpServer:
         if connections is None:
             return
         routes.closing = True
+        routes.streams.close()
         if self._listener is not None:
             self._listener.close()
             self._listener = None

@@ -7,7 +7,8 @@ from typing import Final
 
 from rich.console import Console
 
-from spawn.cli.main import COMMANDS, new_app
+from spawn.cli.commands import COMMANDS
+from spawn.cli.main import new_app
 
 __all__ = ["cli_page"]
 
@@ -23,9 +24,15 @@ Made from the commands' help pages by `spawn.cli.cli_reference`; a test keeps it
 - An actor is named `TYPE/ID`, split at the first `/`: the id may hold any characters.
 - `spawn invoke` and `spawn state` go through a node: `--url`, else `SPAWN_URL`, else the
   `spawn dev` that runs in the current folder (`.spawn/dev.json`), else `http://127.0.0.1:9001`.
-- `spawn events` reads log and database itself: it needs no node and wakes no actor. It takes their
-  addresses from flags and environment, else from the `spawn dev` that runs in the current folder,
-  else from `spawn.toml`. Without a database it reads the log from its start.
+  A node that asks for a token gets the one in `SPAWN_HTTP_TOKEN`, or in the file that
+  `SPAWN_HTTP_TOKEN_FILE` names.
+- `spawn events`, `actors`, `partitions` and `doctor` read log and database themselves: they need no
+  node and wake no actor. They take the addresses from flags and environment, else from the
+  `spawn dev` that runs in the current folder, else from `spawn.toml`. Without a database the log is
+  read from its start.
+- `spawn events --state` shows states that records hold by itself. Those that `evolve` makes of
+  events need the type's code: `--target counter.py`, else what the running `spawn dev` serves.
+- `spawn actors` lists by id. `--after` goes on where a list ended, at the same cost at any place.
 - Durations are written `250ms`, `5s`, `2m`, `1h` or in plain seconds.
 - Colour is only used on a terminal, not with `NO_COLOR` set, and says nothing that the words don't.
   Characters in ids, replies and texts that would move a terminal's cursor are shown as escapes.
@@ -42,14 +49,16 @@ error: Counter has no action `ad` [unknown-action]
 | exit code | meaning |
 |---|---|
 | 0 | done |
-| 1 | failed: the node or the actor refused or could not do it, or the outcome is unknown |
+| 1 | failed: refused by node or actor, outcome unknown, or a check of `spawn doctor` failed |
 | 2 | usage: the command line, a setting or the given JSON is wrong; nothing was tried |
 | 3 | fenced: another node owns the partition |
 | 4 | not found: no such actor type or action |
 | 5 | unreachable: the node, the log or the database does not answer |
-| 130 | ended by Ctrl-C |
+| 130 | ended by Ctrl-C (with `--follow` that is the way to end it: 0) |
 
-`spawn run`, `spawn dev` and `spawn init` have a flag for each [setting](settings.md).
+[Each code](errors.md) has a page, which `spawn explain CODE` shows offline.
+
+`spawn run`, `dev`, `init`, `config` and `doctor` have a flag for each [setting](settings.md).
 
 A call whose answer did not come may have been executed (`outcome-unknown`): with `--key` it is safe
 to send it again.

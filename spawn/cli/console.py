@@ -6,14 +6,24 @@ import sys
 from typing import TextIO
 
 from spawn.cli import render
-from spawn.errors import SpawnError
+from spawn.errors import Rejected, SpawnError
 
-__all__ = ["data", "error", "note", "warning"]
+__all__ = ["colours_data", "colours_words", "data", "error", "note", "warning"]
 
 
 def data(text: str) -> None:
-    """Print a piece of the answer."""
-    print(text)
+    """Print a piece of the answer; at once, since others may follow much later."""
+    print(text, flush=True)
+
+
+def colours_data() -> bool:
+    """Tell whether answers may be coloured."""
+    return _colour(sys.stdout)
+
+
+def colours_words() -> bool:
+    """Tell whether what goes to stderr may be coloured."""
+    return _colour(sys.stderr)
 
 
 def note(text: str) -> None:
@@ -28,10 +38,17 @@ def warning(text: str) -> None:
 
 def error(failure: SpawnError) -> None:
     """Tell an error: what, where, how to mend it."""
-    text = render.error(
-        failure.message, failure.code, failure.at, failure.hint, colour=_colour(sys.stderr)
-    )
+    hint = failure.hint or _page_hint(failure)
+    text = render.error(failure.message, failure.code, failure.at, hint, colour=_colour(sys.stderr))
     print(text, file=sys.stderr)
+
+
+def _page_hint(failure: SpawnError) -> str:
+    """Return where to read on, for an error that has no hint of its own."""
+    from spawn import error_pages
+
+    known = not isinstance(failure, Rejected) and failure.code in error_pages.codes()
+    return f"`spawn explain {failure.code}` says more" if known else ""
 
 
 def _colour(stream: TextIO) -> bool:

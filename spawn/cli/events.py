@@ -6,22 +6,26 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 from cyclopts import Parameter
 
-from spawn.cli import console, render
+from spawn.cli import console, exit_codes, render
 from spawn.cli.node_client import DEV_FOLDER
 from spawn.cli.render import EventLine
 from spawn.cli.settings_flags import AddressFlags
-from spawn.cli.subjects import Subject, parse_subject
-from spawn.config import Settings, load_settings
-from spawn.errors import LogUnreachable, PartitionStopped
+from spawn.cli.sources import opened, reading_settings
+from spawn.cli.subjects import Subject, UsageError, nearest, parse_subject
+from spawn.config import Settings
+from spawn.errors import InvalidTarget, SpawnError
 
 if TYPE_CHECKING:
-    from spawn.query.inspection import HistoryLine
+    from spawn.core.behavior import Behavior
+    from spawn.query.inspection import History, HistoryLine
 
 __all__ = ["events"]
+
+_POLL_S: Final = 0.25
 
 
 def events(
@@ -30,6 +34,17 @@ def events(
     *,
     state: Annotated[
         bool, Parameter(help="Also show the state after each record.", negative="")
+    ] = False,
+    target: Annotated[
+        str | None,
+        Parameter(
+            help="The type's code, a Python file or module, which --state folds events with; else "
+            "that of the `spawn dev` that runs here.",
+            metavar="TARGET",
+        ),
+    ] = None,
+    follow: Annotated[
+        bool, Parameter(help="Go on with new records as they come, until Ctrl-C.", negative="")
     ] = False,
     utc: Annotated[
         bool, Parameter(help="Times in UTC instead of this machine's zone.", negative="")
@@ -42,57 +57,132 @@ def events(
         Parameter(help="File with settings, instead of ./spawn.toml.", metavar="FILE"),
     ] = None,
     flags: Annotated[AddressFlags, Parameter(name="*")] = AddressFlags(),  # noqa: B008 - frozen
-) -> None:
+) -> int:
     """Show an actor's history from the log: who did what when, and the events that came of it."""
     subject = parse_subject(actor)
-    settings = _settings(flags, config)
-    lines = asyncio.run(read_events(settings, subject))
-    if json:
-        for line in lines:
-            console.data(render.event_json(line, with_state=state))
-    elif lines:
-        from spawn.runtime.clock import SystemClock
-
-        zone = UTC if utc else None
-        now_us = SystemClock().time_us()
-        console.data(render.event_table(lines, with_state=state, zone=zone, now_us=now_us))
-        if state and all(line.state is None for line in lines):
-            console.note(
-                f"states of {subject.type} are not shown: its events are folded by its own code, "
-                "which this command does not load"
-            )
-    else:
-        console.note(f"{subject} was never written in system {settings.system}")
+    settings = reading_settings(flags, config)
+    behavior = _behavior(subject, target) if state else None
+    printer = _Printer(subject, settings.system, as_json=json, with_state=state, utc=utc)
+    try:
+        asyncio.run(_show(settings, subject, behavior, printer, follow=follow))
+    except KeyboardInterrupt:
+        # The way to end it.
+        return exit_codes.DONE if follow else exit_codes.INTERRUPTED
+    return exit_codes.DONE
 
 
-async def read_events(settings: Settings, subject: Subject) -> Sequence[EventLine]:
-    """Return an actor's records, oldest first.
-
-    Raises: UnknownType, LogUnreachable, PartitionStopped.
-    """
-    from eventstore.errors import EventStoreError, LogUnavailable
-    from eventstore.kafka_log import KafkaAdmin, KafkaLog, KafkaSettings
-    from eventstore.postgres_snapshots import PostgresSnapshots
+async def _show(
+    settings: Settings,
+    subject: Subject,
+    behavior: Behavior | None,
+    printer: _Printer,
+    *,
+    follow: bool,
+) -> None:
+    from eventstore.errors import LogUnavailable
     from spawn.query.inspection import LogReader
 
-    servers = settings.kafka.bootstrap_servers
-    kafka = KafkaSettings(servers=servers)
-    log = KafkaLog(kafka)
-    dsn = settings.postgres.dsn.reveal()
-    store = PostgresSnapshots(dsn, settings.system) if dsn else None
-    at = settings.source("kafka.bootstrap_servers").name
+    async with opened(settings) as sources:
+        reader = LogReader(*sources, settings.system)
+        history = await reader.history(subject.type, subject.id, behavior)
+        printer.whole(history, follow=follow)
+        told = False
+        while follow:
+            try:
+                newer = await history.newer()
+            except LogUnavailable as error:
+                if not told:
+                    console.warning(f"the log does not answer, asked again until it does: {error}")
+                told, newer = True, []
+            else:
+                told = False
+            printer.more([_line(line) for line in newer])
+            if not newer:
+                await asyncio.sleep(_POLL_S)
+
+
+class _Printer:
+    """Prints records, as they are or as they come."""
+
+    def __init__(
+        self, subject: Subject, system: str, *, as_json: bool, with_state: bool, utc: bool
+    ) -> None:
+        self._subject = subject
+        self._system = system
+        self._as_json = as_json
+        self._with_state = with_state
+        self._zone = UTC if utc else None
+        self._widths: Sequence[int] = ()
+
+    def whole(self, history: History, *, follow: bool) -> None:
+        """Print what there is, and say what is missing."""
+        lines = [_line(line) for line in history.lines]
+        if not lines:
+            console.note(f"{self._subject} was never written in system {self._system}")
+        self._print(lines, titles=bool(lines) or follow)
+        if history.state_problem:
+            console.warning(f"the state is not known from some record on: {history.state_problem}")
+        elif self._with_state and lines and all(line.state is None for line in lines):
+            console.note(
+                f"states of {self._subject.type} are not shown: its events are folded by its own "
+                "code; name it: --target counter.py"
+            )
+
+    def more(self, lines: Sequence[EventLine]) -> None:
+        """Print records that came."""
+        self._print(lines, titles=False)
+
+    def _print(self, lines: Sequence[EventLine], *, titles: bool) -> None:
+        if self._as_json:
+            for line in lines:
+                console.data(render.event_json(line, with_state=self._with_state))
+        elif lines or titles:
+            from spawn.runtime.clock import SystemClock
+
+            shown, self._widths = render.event_rows(
+                lines,
+                now_us=SystemClock().time_us(),
+                with_state=self._with_state,
+                zone=self._zone,
+                titles=titles,
+                widths=self._widths,
+            )
+            console.data("\n".join(shown))
+
+
+def _behavior(subject: Subject, target: str | None) -> Behavior | None:
+    """Return the type's code: of `target`, else of the running `spawn dev`, or None.
+
+    Raises: UsageError, InvalidTarget - the target that was named is wrong.
+    """
+    from spawn.sdk.target import load_target
+
+    named = target is not None
+    if target is None:
+        from spawn.dev import dev_file
+
+        running = dev_file.read(DEV_FOLDER)
+        target = running.target if running is not None else None
+    if target is None:
+        return None
     try:
-        reader = LogReader(log, KafkaAdmin(kafka), store, settings.system)
-        history = await reader.history(subject.type, subject.id)
-    except LogUnavailable as error:
-        raise LogUnreachable(f"no broker answered at {servers}: {error}", at=at) from error
-    except EventStoreError as error:
-        raise PartitionStopped(str(error), at=at) from error
-    finally:
-        await log.close()
-        if store is not None:
-            await store.close()
-    return [_line(line) for line in history]
+        behaviors = {each.type: each for each in load_target(target).behaviors}
+    except InvalidTarget as error:
+        if named:
+            raise
+        _not_used(error)
+        return None
+    if subject.type not in behaviors and named:
+        raise UsageError(
+            f"{target} has no type {subject.type}",
+            at="--target (flag)",
+            hint=nearest(subject.type, behaviors) or f"it has {', '.join(sorted(behaviors))}",
+        )
+    return behaviors.get(subject.type)
+
+
+def _not_used(error: SpawnError) -> None:
+    console.warning(f"the code of the running spawn dev can't be used for states: {error}")
 
 
 def _line(line: HistoryLine) -> EventLine:
@@ -106,28 +196,4 @@ def _line(line: HistoryLine) -> EventLine:
         offset=line.position.offset,
         state=line.state,
         refusal=line.refusal,
-    )
-
-
-def _settings(flags: AddressFlags, config: Path | None) -> Settings:
-    """Return where to read: flags and environment, else a running `spawn dev` here, else the file.
-
-    Never a mixture of the first two: a system of the one in the log of the other is nobody's.
-    """
-    given = load_settings(flags=flags.by_key(), config=config)
-    required = ("kafka.bootstrap_servers",)
-    if given.source("kafka.bootstrap_servers").kind in ("flag", "environment"):
-        return given
-    from spawn.dev import dev_file
-
-    running = dev_file.read(DEV_FOLDER)
-    if running is None:
-        return load_settings(flags=flags.by_key(), config=config, required=required)
-    development = {
-        "system": running.system,
-        "kafka.bootstrap_servers": running.kafka_bootstrap or "",
-        "postgres.dsn": running.postgres_dsn or "",
-    }
-    return load_settings(
-        flags=flags.by_key(), config=config, development=development, required=required
     )

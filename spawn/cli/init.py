@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from spawn.cli import console
+from spawn.cli import console, render
 from spawn.cli.settings_flags import SettingsFlags
 from spawn.config import Settings, load_settings
 
@@ -23,6 +23,7 @@ def init(
     target: Annotated[str, Parameter(help="A Python file, or module:system.")],
     /,
     *,
+    json: Annotated[bool, Parameter(help="One line of JSON for each topic.", negative="")] = False,
     config: Annotated[
         Path | None,
         Parameter(help="File with settings, instead of ./spawn.toml.", metavar="FILE"),
@@ -38,7 +39,10 @@ def init(
     from spawn.sdk.target import load_target
 
     for topic, partitions in asyncio.run(_prepared(settings, load_target(target))).items():
-        console.note(f"topic {topic} with {partitions} partitions is there")
+        if json:
+            console.data(render.json_line({"topic": topic, "partitions": partitions}))
+        else:
+            console.note(f"topic {topic} with {partitions} partitions is there")
 
 
 async def _prepared(settings: Settings, target: Target) -> Mapping[str, int]:

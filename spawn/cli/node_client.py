@@ -14,7 +14,15 @@ from spawn import config
 from spawn.cli.subjects import Subject, UsageError
 from spawn.errors import NodeUnreachable, OutcomeUnknown, Rejected, SpawnError
 
-__all__ = ["NodeAddress", "NodeAnswer", "actor_path", "ask_node", "find_node", "parse_timeout_s"]
+__all__ = [
+    "NodeAddress",
+    "NodeAnswer",
+    "actor_path",
+    "ask_node",
+    "authorization",
+    "find_node",
+    "parse_timeout_s",
+]
 
 DEFAULT_URL: Final = "http://127.0.0.1:9001"
 DEV_FOLDER: Final = Path(".spawn")
@@ -63,6 +71,21 @@ def actor_path(subject: Subject, action: str = "") -> str:
     return "/v1/actors/" + "/".join(_quoted(part) for part in parts)
 
 
+def authorization() -> Mapping[str, str]:
+    """Return the header for a node that asks for a token; nothing where none is set.
+
+    Raises: UsageError. There is no flag for it: every user of a machine sees command lines.
+    """
+    try:
+        token = config.node_token()
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"the node's token can't be used: {error}",
+            at="SPAWN_HTTP_TOKEN, SPAWN_HTTP_TOKEN_FILE (environment)",
+        ) from error
+    return {"Authorization": f"Bearer {token.reveal()}"} if token else {}
+
+
 def parse_timeout_s(text: str) -> float:
     """Return the seconds of `--timeout`. Raises: UsageError."""
     try:
@@ -90,7 +113,8 @@ async def ask_node(
     import aiohttp
     from yarl import URL
 
-    sent = {"Spawn-Timeout": str(max(1, round(timeout_s * 1000))), **(headers or {})}
+    sent = {"Spawn-Timeout": str(max(1, round(timeout_s * 1000))), **authorization()}
+    sent.update(headers or {})
     timeout = aiohttp.ClientTimeout(total=timeout_s + _MARGIN_S, sock_connect=_MARGIN_S)
     try:
         async with (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,15 +14,21 @@ import msgspec
 
 __all__ = [
     "EventLine",
+    "check",
     "error",
     "event_json",
+    "event_rows",
     "event_table",
+    "iso_time",
     "json_line",
+    "number",
     "reply",
+    "shell_word",
     "state",
     "table",
     "visible",
     "warning",
+    "when",
 ]
 
 _RED, _YELLOW, _PLAIN = "\x1b[1;31m", "\x1b[33m", "\x1b[0m"
@@ -67,6 +74,15 @@ def warning(text: str, *, colour: bool = False) -> str:
     return f"{_YELLOW}warning:{_PLAIN} {visible(text)}" if colour else f"warning: {visible(text)}"
 
 
+def check(name: str, status: str, text: str, mend: str, *, colour: bool = False) -> str:
+    """Return one line of the doctor's, and one with the mend where there is something to do."""
+    label = f"{status:7}"
+    if colour and status != "ok":
+        label = f"{_RED if status == 'failed' else _YELLOW}{label}{_PLAIN}"
+    line = f"{label}  {visible(name)}: {visible(text)}"
+    return f"{line}\n         mend: {visible(mend)}" if mend else line
+
+
 def reply(body: bytes) -> str:
     """Return a reply's JSON for people: a short one as it is, a longer one indented."""
     if len(body) > 60 and body[:1] in b"{[":
@@ -96,24 +112,42 @@ def event_table(
 
     `zone` None is the local one. If all of it is of today, times stand without their day.
     """
-    titles = ["  rev", "when", "action", "by", "event", *(["state"] if with_state else [])]
+    shown, _ = event_rows(lines, now_us=now_us, with_state=with_state, zone=zone)
+    return "\n".join(shown)
+
+
+def event_rows(
+    lines: Sequence[EventLine],
+    *,
+    now_us: int,
+    with_state: bool = False,
+    zone: tzinfo | None = None,
+    titles: bool = True,
+    widths: Sequence[int] = (),
+) -> tuple[Sequence[str], Sequence[int]]:
+    """Return rows of such a table and their columns' widths, which are at least `widths`.
+
+    So the rows of records that come later stand below those printed before.
+    """
+    rows = []
+    if titles:
+        rows.append(["  rev", "when", "action", "by", "event", *(["state"] if with_state else [])])
     times = [_time(line.time_us).astimezone(zone) for line in lines]
-    today = {time.date() for time in times} == {_time(now_us).astimezone(zone).date()}
-    rows = [titles]
+    today = {time.date() for time in times} <= {_time(now_us).astimezone(zone).date()}
     for line, time in zip(lines, times, strict=True):
         events = [_event(name, fields) for name, fields in line.events] or [_no_event(line)]
         last = [] if not with_state or line.state is None else [_members(line.state)]
         when = _when(time, today=today, utc=zone is UTC)
         rows.append([str(line.revision), when, line.action, line.caller, events[0], *last])
         rows += [["", "", "", "", event] for event in events[1:]]
-    return "\n".join(table(rows, right=(0,)))
+    return _aligned(rows, (0,), widths)
 
 
 def event_json(line: EventLine, *, with_state: bool = False) -> str:
     """Return one record as one line of JSON; its shape only ever grows."""
     value: dict[str, Any] = {
         "revision": line.revision,
-        "time": _time(line.time_us).isoformat(timespec="microseconds"),
+        "time": iso_time(line.time_us),
         "action": line.action,
         "by": line.caller,
         "outcome": line.outcome,
@@ -134,17 +168,46 @@ def json_line(value: Mapping[str, Any]) -> str:
 
 def table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
     """Return rows as lines of aligned columns, those of `right` with their text to the right."""
+    return _aligned(rows, right, ())[0]
+
+
+def _aligned(
+    rows: Sequence[Sequence[str]], right: Sequence[int], widths: Sequence[int]
+) -> tuple[list[str], Sequence[int]]:
     shown = [[visible(cell) for cell in row] for row in rows]
-    columns = max(len(row) for row in shown)
-    widths = [max(_width(row[i]) for row in shown if i < len(row)) for i in range(columns)]
+    columns = max((len(row) for row in shown), default=0)
+    least = [*widths, *[0] * columns]
+    wide = [
+        max(least[i], *(_width(row[i]) for row in shown if i < len(row)), 0) for i in range(columns)
+    ]
     lines = []
     for row in shown:
         cells = []
         for i, cell in enumerate(row):
-            blank = " " * (widths[i] - _width(cell))
+            blank = " " * (wide[i] - _width(cell))
             cells.append(blank + cell if i in right else cell + blank)
         lines.append("  ".join(cells).rstrip())
-    return lines
+    return lines, wide if len(wide) >= len(widths) else [*wide, *widths[len(wide) :]]
+
+
+def number(value: int) -> str:
+    """Return a number for people, its thousands parted."""
+    return f"{value:,}"
+
+
+def when(time_us: int, zone: tzinfo | None = None) -> str:
+    """Return a time with its day, in the local zone or in UTC."""
+    return _when(_time(time_us).astimezone(zone), today=False, utc=zone is UTC)
+
+
+def iso_time(time_us: int) -> str:
+    """Return a time for programs: ISO 8601 in UTC, to the microsecond."""
+    return _time(time_us).isoformat(timespec="microseconds")
+
+
+def shell_word(text: str) -> str:
+    """Return a text as one word of a shell's command line."""
+    return shlex.quote(text)
 
 
 def visible(text: str, *, lines: bool = False) -> str:

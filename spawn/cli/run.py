@@ -34,8 +34,17 @@ def run(
     settings = load_settings(
         flags=flags.by_key(), config=config, required=("kafka.bootstrap_servers", "postgres.dsn")
     )
+    from spawn.logs import configure_logs, spoken
+
+    is_json = configure_logs(
+        settings.log.level, settings.log.format, colour=console.colours_words()
+    )
+    say = spoken("spawn.node") if is_json else console.note
     for warning in settings.warnings:
-        console.warning(warning)
+        if is_json:
+            say(f"warning: {warning}")
+        else:
+            console.warning(warning)
     from spawn.node import RunOptions, serve, with_system_of
     from spawn.runtime.event_loop import run_serving
     from spawn.sdk.target import load_target
@@ -43,10 +52,10 @@ def run(
     loaded = load_target(target)
     settings = with_system_of(loaded, settings)
     types = ", ".join(sorted(behavior.type for behavior in loaded.behaviors))
-    console.note(f"production mode: system {settings.system}, {types} from {target}")
+    say(f"production mode: system {settings.system}, {types} from {target}")
     options = RunOptions(
         create=create,
-        say=console.note,
-        on_serving=lambda told: console.note(f"serving at {told.url}"),
+        say=say,
+        on_serving=lambda told: say(f"serving at {told.url}"),
     )
     run_serving(serve(settings, loaded, options))

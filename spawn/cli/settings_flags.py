@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from cyclopts import Parameter
 
 from spawn.cli.settings_reference import explanations, first_sentence, shown_default
-from spawn.config import SETTINGS, Setting
+from spawn.config import SETTINGS, Setting, connection_keys
 
 __all__ = ["ADDRESSES", "AddressFlags", "DevFlags", "GivenFlags", "SettingsFlags"]
 
@@ -18,7 +18,7 @@ ADDRESSES: Final = ("kafka.bootstrap_servers", "postgres.dsn", "nats.url")
 
 
 class GivenFlags:
-    """What a command line gives; each value is the text as it stands there."""
+    """What a command line gives; each value is the text as it stands there, of a switch True."""
 
     def by_key(self) -> Mapping[str, str | None]:
         """Return the given values by the keys of the settings."""
@@ -33,6 +33,9 @@ def _flag(setting: Setting) -> tuple[str, Any, Any]:
     default = shown_default(setting)
     help_text = f"{first_sentence(explanations()[setting.key])} ({setting.variable}"
     help_text += f", default {default})." if default else ")."
+    if isinstance(setting.default, bool):
+        switch = Parameter(name=setting.flag, help=help_text, negative="")
+        return _attribute(setting.key), Annotated[bool | None, switch], field(default=None)
     parameter = Parameter(name=setting.flag, help=help_text, metavar=_value_name(setting))
     annotation = Annotated[str | None, parameter]
     return _attribute(setting.key), annotation, field(default=None)
@@ -47,7 +50,7 @@ def _value_name(setting: Setting) -> str:
 
 
 def _flags(name: str, keys: list[str]) -> Any:
-    members = [_flag(SETTINGS[key]) for key in keys]
+    members = [_flag(SETTINGS[key]) for key in keys if SETTINGS[key].flag]
     return make_dataclass(
         name,
         members,
@@ -65,5 +68,5 @@ if TYPE_CHECKING:
     AddressFlags = GivenFlags
 else:
     SettingsFlags = _flags("SettingsFlags", list(SETTINGS))
-    DevFlags = _flags("DevFlags", [key for key in SETTINGS if key not in ADDRESSES])
+    DevFlags = _flags("DevFlags", [key for key in SETTINGS if key not in connection_keys()])
     AddressFlags = _flags("AddressFlags", ["system", *ADDRESSES[:2]])

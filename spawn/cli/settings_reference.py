@@ -13,7 +13,7 @@ from typing import Any, Final
 from spawn import config
 from spawn.config import SETTINGS, Setting
 
-__all__ = ["explanations", "first_sentence", "settings_page", "shown_default"]
+__all__ = ["explanations", "first_sentence", "settings_page", "shown_default", "shown_value"]
 
 _INTRODUCTION: Final = """\
 # Settings
@@ -67,13 +67,22 @@ def explanations() -> Mapping[str, str]:
 
 def shown_default(setting: Setting) -> str:
     """Return a default as one would write it; empty: there is none."""
-    if setting.default is None:
+    return shown_value(setting, setting.default)
+
+
+def shown_value(setting: Setting, value: Any) -> str:
+    """Return a setting's value as one would write it, without passwords; empty: there is none."""
+    if value is None:
         return "auto"
     if setting.attribute.endswith("_bytes"):
-        return config.shown_size(setting.default)
+        return config.shown_size(value)
     if setting.attribute.endswith("_s"):
-        return f"{setting.default:g}s"
-    return str(setting.default)
+        return f"{value:g}s"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    return str(value)
 
 
 def settings_page() -> str:
@@ -91,7 +100,8 @@ def settings_page() -> str:
         default = shown_default(setting)
         parts.append(
             f"### `{setting.key}`\n\n{texts[setting.key]}\n\n"
-            f"`{setting.flag}`, `{setting.variable}`; "
+            + (f"`{setting.flag}`, " if setting.flag else "")
+            + f"`{setting.variable}`; "
             + (f"default `{default}`\n" if default else "no default\n")
         )
     return "\n".join(parts)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import msgspec
 
 from spawn.errors import InvalidJson, SpawnError
 
-__all__ = ["Subject", "UsageError", "parse_subject", "read_payload"]
+__all__ = ["Subject", "UsageError", "nearest", "parse_subject", "read_payload"]
 
 
 class UsageError(SpawnError):
@@ -60,3 +62,10 @@ def read_payload(text: str | None) -> bytes:
             else f"a text needs its quotes, and the shell others: '{quoted}'",
         ) from None
     return payload
+
+
+def nearest(wrong: str, names: Iterable[str]) -> str:
+    """Return the hint that proposes the nearest right name; empty: none is near."""
+    by_lower = {name.lower(): name for name in names}
+    found = difflib.get_close_matches(wrong.lower(), by_lower, 1)
+    return f"did you mean `{by_lower[found[0]]}`?" if found else ""

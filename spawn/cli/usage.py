@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 from cyclopts import CycloptsError
@@ -13,7 +12,7 @@ from cyclopts.exceptions import (
     UnusedCliTokensError,
 )
 
-from spawn.cli.subjects import UsageError
+from spawn.cli.subjects import UsageError, nearest
 
 __all__ = ["usage_error"]
 
@@ -24,15 +23,15 @@ def usage_error(error: CycloptsError, commands: Iterable[str]) -> UsageError:
     hint = f"`{command} --help` shows how it goes"
     if isinstance(error, UnknownCommandError):
         wrong = (error.unused_tokens or ["?"])[0]
-        nearest = _nearest(wrong, commands)
-        return UsageError(f"there is no command `{wrong}`", hint=nearest or hint)
+        close = nearest(wrong, commands)
+        return UsageError(f"there is no command `{wrong}`", hint=close or hint)
     if isinstance(error, UnknownOptionError):
         wrong = (error.token.keyword or error.token.value).partition("=")[0]
         if not wrong.startswith("-"):
             return UsageError(f"`{wrong}` is one argument too many", at=command, hint=hint)
         options = [name for argument in error.argument_collection for name in argument.names]
-        nearest = _nearest(wrong, [name for name in options if name.startswith("--")])
-        return UsageError(f"there is no option {wrong}", at=command, hint=nearest or hint)
+        close = nearest(wrong, [name for name in options if name.startswith("--")])
+        return UsageError(f"there is no option {wrong}", at=command, hint=close or hint)
     if isinstance(error, MissingArgumentError) and error.argument is not None:
         name = error.keyword or error.argument.name
         what = f"{name} needs a value" if name.startswith("-") else f"{name} is missing"
@@ -42,8 +41,3 @@ def usage_error(error: CycloptsError, commands: Iterable[str]) -> UsageError:
         return UsageError(f"`{extra}` is one argument too many", at=command, hint=hint)
     error.verbose = False
     return UsageError(str(error).strip().rstrip("."), at=command, hint=hint)
-
-
-def _nearest(wrong: str, names: Iterable[str]) -> str:
-    nearest = difflib.get_close_matches(wrong, list(names), n=1)
-    return f"did you mean `{nearest[0]}`?" if nearest else ""

@@ -54,12 +54,13 @@ class Dirt(enum.IntEnum):
 class Table:
     """The actors of one type in one partition."""
 
-    __slots__ = ("actors", "behavior", "name", "type")
+    __slots__ = ("actors", "behavior", "name", "recorded", "type")
 
     def __init__(self, behavior: Behavior) -> None:
         self.behavior = behavior
         self.type = behavior.type
         self.name = behavior.type.encode()
+        self.recorded = behavior.settings.record_commands
         self.actors: dict[bytes, Actor] = {}
 
 

@@ -14,7 +14,18 @@ from typing import Any, Literal, NamedTuple, Protocol
 from spawn.core.commands import Command
 from spawn.core.decision import Decision, EncodedState, EventData
 
-__all__ = ["ActionInfo", "Behavior", "SchemaUse", "TypeSettings"]
+__all__ = [
+    "ActionDescription",
+    "ActionInfo",
+    "Behavior",
+    "JsonSchema",
+    "SchemaUse",
+    "TypeDescription",
+    "TypeSettings",
+]
+
+JsonSchema = dict[str, Any]
+"""JSON Schema 2020-12; empty: nothing is known, so anything may be valid."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +48,9 @@ class TypeSettings:
     """Raise it when `evolve` changes its meaning: older snapshots are ignored and refolded."""
     strict_reads: bool = False
     """Read mode: strict instead of lease (protocol 6)."""
+    record_commands: bool = True
+    """Keep a command's input and metadata in its record; without, events, state and reply alone.
+    Caller and idempotency keys are kept either way."""
 
 
 class ActionInfo(NamedTuple):
@@ -47,6 +61,10 @@ class ActionInfo(NamedTuple):
     is_async: bool
     signature: str
     """For people, e.g. `add(n: int) -> int`."""
+    blocking: bool = False
+    """Plain, but it waits or computes for long: `run` and `read` are called in a thread."""
+    place: str = ""
+    """Where its code stands, for people: `counter.py:12`."""
 
 
 class SchemaUse(NamedTuple):
@@ -60,8 +78,31 @@ class SchemaUse(NamedTuple):
     """Avro schema as JSON, complete (documentation and defaults too)."""
 
 
+class ActionDescription(NamedTuple):
+    """An action for programs that call it, and for the people who write them."""
+
+    doc: str
+    input: JsonSchema
+    """Of the whole body."""
+    reply: JsonSchema
+
+
+class TypeDescription(NamedTuple):
+    """An actor type for programs and people outside; `#/$defs/NAME` stands in `definitions`."""
+
+    doc: str
+    actions: Mapping[str, ActionDescription]
+    events: Mapping[str, JsonSchema]
+    state: JsonSchema
+    definitions: Mapping[str, JsonSchema]
+
+
 class Behavior(Protocol):
-    """An actor type. Methods without `async` never block and may be called for every command."""
+    """An actor type. Methods without `async` never block and may be called for every command.
+
+    But for `run` and `read` of an action that is `blocking`, or proved to block: they are called in
+    a thread of their own, several at once, one per actor.
+    """
 
     @property
     def type(self) -> str: ...
@@ -139,4 +180,12 @@ class Behavior(Protocol):
 
     def state_json(self, state: Any) -> bytes:
         """Return a state as JSON for people and HTTP."""
+        ...
+
+    def event_json(self, event: EventData) -> bytes:
+        """Return a stored event's fields as JSON for people and HTTP. Raises: UnreadableBody."""
+        ...
+
+    def describe(self) -> TypeDescription:
+        """Say what the type takes, gives and stores."""
         ...

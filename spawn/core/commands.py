@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from eventstore.records import Cause, RequestNumber, UserKey
 from spawn.core.ids import Position
 
-__all__ = ["Answer", "Command", "Waiter"]
+__all__ = ["DELETE", "Answer", "Command", "Waiter"]
+
+DELETE: Final = "$delete"
+"""The action of a command that deletes its actor, whatever the type; it is the name in the record.
+No action of a type can be named so: the names of methods have no `$`."""
 
 
 class Waiter(Protocol):
@@ -53,6 +57,12 @@ class Command(msgspec.Struct, eq=False):
     """A read that rests on no lease (protocol 6); set by the runtime from the type's settings."""
     started: bool = False
     """User code was started with it at least once: its outcome may be unknown later."""
+    arrived: float = 0.0
+    """When the node took it, on the clock of `deadline`; 0: it was begun at once."""
+    begun: float = 0.0
+    """When it was started last, on the clock of `deadline`; for what user code is told."""
+    request_id: str = ""
+    """As user code is told; filled in when it first asks, and the same in all runs."""
     joined: list[Command] | None = None
     """Later copies of the same numbered request: they get this one's outcome (protocol 7)."""
 

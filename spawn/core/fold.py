@@ -6,12 +6,16 @@ part; what a record does to its actor is folded by whoever holds the actor (`act
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Final, TypeVar
 
 from eventstore.errors import UnreadablePrefix
 from eventstore.fencing import Fence, Verdict, skipped_by
 from eventstore.records import (
+    COMMIT_HEAD,
+    FINGERPRINT_BYTES,
+    SECTION_CAUSES,
+    SECTION_FLAGS,
     Barrier,
     Cause,
     Claim,
@@ -20,15 +24,24 @@ from eventstore.records import (
     Prefix,
     Release,
     StoredRecord,
+    UserKey,
+    commit_start,
     decode_prefix,
+    decode_sections,
 )
 from spawn.core.sessions import HORIZON_US, Sessions
 
-__all__ = ["Fold", "LossDetected", "Mark", "read_mark"]
+__all__ = ["Fold", "LossDetected", "Mark", "TailRecord", "read_mark"]
+
+_T = TypeVar("_T")
 
 Mark = tuple[bytes, int]
 """What identifies a record when it is read again: its claim and sequence (a Claim: -1, a Barrier:
 -2; a record that is not ours or can't be read: no claim, -3)."""
+
+TailRecord = tuple[_T, bytes | None, int, bytes, int, int, int, int, int, UserKey | None]
+"""What a valid commit says of its actor, as `Fold.run` returns it: its type's table, its record's
+key, offset and value; revision, previous, time, outcome, flags, the key that it binds."""
 
 _FOREIGN: Final[Mark] = (b"", -3)
 
@@ -109,6 +122,64 @@ class Fold:
                 f"{self.fence.claim.hex()}, epoch {self.fence.epoch}, next {self.fence.next}"
             )
         return None
+
+    def run(
+        self, chunk: Sequence[StoredRecord], first: int, tables: Mapping[bytes, _T]
+    ) -> Sequence[TailRecord[_T]]:
+        """Fold as many records from `chunk[first]` on as are valid commits in a row; return them.
+
+        A shortcut through a long tail, at a third of what `step` costs, and nothing more: for each
+        of these records `step` would return a commit that says the same, and leave the same fold.
+        It ends before the first one that it does not understand completely: not the next one of
+        the current claim, of a type that is not in `tables`, read before, cut short, or older than
+        the one before it. That one is for `step` to judge.
+        """
+        fence, sessions = self.fence, self.sessions
+        if fence.released:
+            return ()
+        begins = commit_start(fence.claim, fence.epoch)
+        following, position, time_us = fence.next, self.position, self.time_us
+        take_apart, name_at = COMMIT_HEAD.unpack_from, COMMIT_HEAD.size
+        shortest = name_at + FINGERPRINT_BYTES
+        run: list[TailRecord[_T]] = []
+        for index in range(first, len(chunk)):
+            stored = chunk[index]
+            offset, value = stored.offset, stored.value
+            if value is None or len(value) < shortest or offset < position:
+                break
+            start, sequence, revision, at_us, previous, outcome, cause, flags, size = take_apart(
+                value
+            )
+            name_end = name_at + size
+            table = tables.get(value[name_at:name_end])
+            if (
+                start != begins
+                or sequence != following
+                or at_us < time_us
+                or table is None
+                or len(value) < shortest + size
+            ):
+                break
+            bound = None
+            if flags & SECTION_FLAGS or cause in SECTION_CAUSES:
+                try:
+                    request, _, _, bound, _, _ = decode_sections(value, name_end, cause, flags)
+                except UnreadablePrefix:
+                    break
+                if request is not None and cause == Cause.REQUEST:
+                    sessions.forget(time_us - HORIZON_US)
+                    sessions.fold(request, flags, offset)
+            following, position, time_us = sequence + 1, offset + 1, at_us
+            run.append(
+                (table, stored.key, offset, value, revision, previous, at_us, outcome, flags, bound)
+            )
+        if run:
+            fence.next, self.position, self.time_us = following, position, time_us
+            self.anchor = fence.claim, following - 1
+            # Not after each: a horizon includes those before, and until a request comes nothing
+            # is there to be forgotten that was not there before.
+            sessions.forget(time_us - HORIZON_US)
+        return run
 
     def commit(self, commit: CommitFields, offset: int) -> None:
         """Fold a valid commit's part in the partition: time, horizon, sessions.

@@ -5,26 +5,33 @@ Free of server and client-library types, so that an edge can be exchanged (depen
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
 from eventstore.records import RequestNumber
-from spawn.core.behavior import ActionInfo
+from spawn.core.behavior import ActionInfo, TypeDescription
 from spawn.core.commands import Answer, Command, Waiter
 from spawn.core.ids import Position
 
 __all__ = [
     "COMMIT_BUCKETS_S",
+    "DISTRIBUTIONS",
+    "ActorCommit",
     "Awaiter",
     "Call",
+    "CommitsAsked",
     "Dispatcher",
+    "Distribution",
+    "Follower",
     "Ingress",
     "NodeStatistics",
     "PartitionStatistics",
     "PendingAnswer",
     "StateAnswer",
+    "TypeServed",
+    "TypeStatistics",
 ]
 
 
@@ -58,6 +65,56 @@ class StateAnswer(msgspec.Struct, frozen=True, gc=False):
     """Of the actor's last record; None at revision 0."""
 
 
+class TypeServed(NamedTuple):
+    """An actor type as a node serves it."""
+
+    type: str
+    topic: str
+    partitions: int
+    named_id: str
+    """The only id of a named type; empty: any id."""
+    actions: Sequence[ActionInfo]
+    description: TypeDescription
+
+
+class ActorCommit(msgspec.Struct, frozen=True, gc=False):
+    """One committed change of an actor, for people and programs that watch it."""
+
+    revision: int
+    time_us: int
+    position: Position
+    action: str
+    caller: str
+    events: Sequence[tuple[str, bytes]]
+    """(name, fields as JSON) in order."""
+    state: bytes | None = None
+    """JSON; only where the change is the new state itself."""
+    deleted: bool = False
+
+
+class CommitsAsked(NamedTuple):
+    """Which of an actor's commits are wanted."""
+
+    from_revision: int
+    limit: int
+    newest_first: bool
+
+
+class Follower(Protocol):
+    """Somebody who is told an actor's commits as they happen, each once and in order."""
+
+    def commits(self) -> AsyncIterator[ActorCommit | None]:
+        """Yield them until `close`; None now and then, when there was nothing for a while.
+
+        Raises: TooSlow, and what ended it: Draining, UnreadableBody as ActorParked, ...
+        """
+        ...
+
+    def close(self) -> None:
+        """End it, from outside: the iterator ends."""
+        ...
+
+
 class PartitionStatistics(msgspec.Struct, frozen=True):
     """One partition as its node sees it at one instant."""
 
@@ -79,10 +136,55 @@ class PartitionStatistics(msgspec.Struct, frozen=True):
     waiting: int
     """Calls that wait for the partition or for an actor to be loaded."""
     commits: int
-    """Acknowledged since this node took the partition over."""
+    """Acknowledged since the node's start, as all counts that follow."""
     batches: int
+    """Appends acknowledged, barriers among them."""
     barriers: int
     fences: int
+    """Times that the partition was lost to another owner's claim."""
+    appended_bytes: int = 0
+    """Keys and values of commits and barriers that were sent to the log."""
+    takeovers: int = 0
+    recoveries: int = 0
+    """Appends whose outcome was unknown, so that the partition was claimed again."""
+    flushes: int = 0
+    """Checkpoints that stand in the store."""
+    flush_failures: int = 0
+    flushed_actors: int = 0
+    """Rows of actors written."""
+    unflushed_s: float = 0.0
+    """Age of the oldest change that is in the log and in no checkpoint; 0: there is none."""
+    loads: int = 0
+    """Actors loaded from store and log."""
+    parked: int = 0
+    """Actors met whose state could not be rebuilt."""
+    passivations: int = 0
+    """Actors that left memory: idle, or too many."""
+
+
+class TypeStatistics(msgspec.Struct, frozen=True):
+    """One actor type on its node at one instant."""
+
+    type: str
+    actors: int
+    """In memory."""
+    mailbox_calls: int
+    """Commands in mailboxes: not started yet."""
+    mailbox_calls_max: int
+    """Commands waiting or uncommitted of the actor that has most."""
+    mailbox_size_max: int
+    """As many an actor may have; one more is refused (`mailbox-full`)."""
+
+
+class Distribution(msgspec.Struct, frozen=True):
+    """How often values were how large, since the node's start."""
+
+    bounds: Sequence[float]
+    """Upper bounds of the buckets, each included."""
+    counts: Sequence[int]
+    """Values per bucket (not cumulative), then those above all bounds."""
+    total: float
+    """The sum of all values."""
 
 
 class NodeStatistics(msgspec.Struct, frozen=True):
@@ -95,17 +197,48 @@ class NodeStatistics(msgspec.Struct, frozen=True):
     reasons: Sequence[str]
     """Why it is not ready; empty when it is."""
     partitions: Sequence[PartitionStatistics]
-    commit_seconds: Sequence[int] = ()
-    """Commit latencies, counts per bucket of `COMMIT_BUCKETS_S`, then the rest."""
-    commit_seconds_sum: float = 0.0
+    types: Sequence[TypeStatistics] = ()
+    distributions: Mapping[str, Distribution] = {}
+    """By name: those of `DISTRIBUTIONS`, all or none."""
     loop_lag_s: float = 0.0
-    """The largest delay of the event loop within the last seconds."""
+    """The delay of the event loop a moment ago; a large one fades within a second."""
+    loop_lag_max_s: float = 0.0
+    """Its largest delay within the last 30 to 60 seconds, so that no scrape misses one."""
+    loop_stalls: int = 0
+    """Times that the event loop stood still for more than 100 ms."""
+    calls: int = 0
+    """Calls that the node holds: waiting, running or not acknowledged by the log yet."""
+    calls_max: int = 0
+    """As many it may hold; one more is refused (`too-many-waiting`)."""
+    refusals: Mapping[str, int] = {}
+    """Calls that ended without a record, by code of the error."""
+    outcomes: Mapping[tuple[str, str, str], int] = {}
+    """Committed records that are no success, by (type, action, `rejected` or `failed`)."""
+    threads: int = 0
+    """Threads that actions which block may have."""
+    thread_jobs: int = 0
+    """Actions that run in one or wait for one."""
+    log_failures: int = 0
+    """Times that the log did not answer."""
+    store_failures: int = 0
+    """Times that the database did not answer."""
 
 
 COMMIT_BUCKETS_S = (
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 )  # fmt: skip
-"""Upper bounds of the buckets of `commit_seconds`."""
+_LONG_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+
+DISTRIBUTIONS: Mapping[str, Sequence[float]] = {
+    "commit_seconds": COMMIT_BUCKETS_S,
+    "call_seconds": COMMIT_BUCKETS_S,
+    "batch_commits": tuple(float(4**n) for n in range(7)),
+    "flush_seconds": _LONG_BUCKETS_S,
+    "takeover_seconds": _LONG_BUCKETS_S,
+}
+"""What a node measures, and the upper bounds of the buckets: appends of commits and barriers until
+their acknowledgement; commands from their arrival until their record is in the log; commits of one
+append; checkpoints written; partitions taken over."""
 
 
 class PendingAnswer(Awaitable[Answer], Protocol):
@@ -134,12 +267,48 @@ class Ingress(Protocol):
         """
         ...
 
+    def delete(
+        self,
+        actor_type: str,
+        actor_id: str,
+        timeout_s: float,
+        key: str | None = None,
+        caller: str = "",
+        *,
+        metadata: Mapping[str, str] | None = None,
+        request: RequestNumber | None = None,
+    ) -> PendingAnswer:
+        """Start to delete an actor: a command like any other, without an action of its type.
+
+        The reply is null. An actor that was never written or is deleted stays as it is. The actor's
+        next use starts from the initial state; its revision goes on. Raises as `invoke` does.
+        """
+        ...
+
     async def state(self, actor_type: str, actor_id: str, timeout_s: float) -> StateAnswer:
         """Read an actor's state."""
         ...
 
+    async def commits(
+        self, actor_type: str, actor_id: str, asked: CommitsAsked, timeout_s: float
+    ) -> Sequence[ActorCommit]:
+        """Read an actor's past changes from the log; it sees every acknowledged one."""
+        ...
+
+    def follow(self, actor_type: str, actor_id: str, after: int | None) -> Follower:
+        """Follow an actor's changes: those above revision `after`, or None: those from now on."""
+        ...
+
     def types(self) -> Mapping[str, Sequence[ActionInfo]]:
         """Return the actor types here and their actions."""
+        ...
+
+    def describe(self) -> Sequence[TypeServed]:
+        """Return what programs need to know of the types here; always the same."""
+        ...
+
+    def log_time_us(self, actor_type: str, actor_id: str) -> int:
+        """Return T of the actor's partition (log protocol 4); 0: nothing is known. Never raises."""
         ...
 
     def statistics(self) -> NodeStatistics:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final, NamedTuple
 
 import msgspec
@@ -52,12 +53,16 @@ class Keys:
             return None
         return found
 
-    def full(self, time_us: int) -> bool:
-        """Tell whether a new key must be refused: all that could go are too young to be dropped."""
-        if len(self.bound) < KEYS_MAX:
+    def full(self, time_us: int, in_flight: int = 0) -> bool:
+        """Tell whether a new key must be refused: what would have to go for it is too young.
+
+        `in_flight` keys will be bound before it, so that as many more of the oldest go.
+        """
+        going = len(self.bound) + in_flight + 1 - KEYS_MAX
+        if going <= 0:
             return False
-        oldest = next(iter(self.bound.values()))
-        return oldest.time_us > time_us - KEY_FRESH_US
+        youngest = next(islice(self.bound.values(), going - 1, None), None)
+        return youngest is None or youngest.time_us > time_us - KEY_FRESH_US
 
     def bind(self, key: UserKey, offset: int, time_us: int) -> None:
         """Fold a valid record that carries a key, then let fall what is out of the window."""

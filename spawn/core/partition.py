@@ -294,11 +294,19 @@ class Partition:
 
         Raises: TooManyKeys - the key is new, and the actor can't remember one more.
         """
-        if command.key is None or actor.keys is None:
+        if command.key is None:
             return None
+        keys, work = actor.keys, actor.work
+        in_flight = 0
+        if work is not None and work.keys is not None:
+            in_flight = min(len(work.keys), work.uncommitted)  # some may be committed by now
+        if keys is None:
+            if not in_flight:
+                return None
+            keys = Keys()
         time_us = self.time(now_us)
-        found = actor.keys.find(command.key.key, time_us)
-        if found is None and actor.keys.full(time_us):
+        found = keys.find(command.key.key, time_us)
+        if found is None and keys.full(time_us, in_flight):
             raise TooManyKeys(
                 f"{actor.name} was given too many idempotency keys within 15 minutes",
                 hint="spread the commands over more actors, or call without a key",
@@ -332,10 +340,11 @@ class Partition:
             return
         if time_us < self._time_us:
             time_us = self._time_us  # another command has run since: log time never goes back
-        body = _encode(command, decision)
+        recorded = actor.table.recorded
+        body = _encode(command, decision, recorded)
         if len(body) > self.limits.commit_bytes_max:
             decision = self._too_large(actor, command, decision, work, len(body))
-            body = _encode(command, decision)
+            body = _encode(command, decision, recorded)
         outcome = decision.outcome
         if outcome is Outcome.APPLIED:
             work.revision += 1
@@ -501,7 +510,7 @@ class Partition:
             actor.revision = revision = entry.revision
             actor.deleted = decision.deleted
             interval = actor.table.behavior.settings.history_interval
-            if interval and revision % interval == 0:
+            if interval and revision % interval == 0 and not decision.deleted:
                 self.residents.history.append((actor, revision, offset, decision.state))
         if actor.dirt is not Dirt.DIRTY:
             actor.dirt = Dirt.DIRTY
@@ -654,17 +663,17 @@ class Partition:
         return encode_release(Release(self.mine, self.fold.fence.epoch, self.fold.fence.next))
 
 
-def _encode(command: Command, decision: Decision) -> bytes:
+def _encode(command: Command, decision: Decision, recorded: bool) -> bytes:
     return encode_commit_body(
         command.action,
-        command.payload,
+        command.payload if recorded else b"",
         decision.events,
         decision.replaced,
         decision.reply_json,
         decision.refusal,
         command.key_text,
         command.caller,
-        command.metadata,
+        command.metadata if recorded else None,
     )
 
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from eventstore.errors import UnreadableBody
 from eventstore.records import NO_PREVIOUS, Commit, StoredRecord
 from eventstore.rows import Checkpoint
 from spawn.core.actors import UNLOADED, Actor, Dirt, Table, Work
 from spawn.core.behavior import Behavior
 from spawn.core.checkpoint import capture_fold
 from spawn.core.commands import Command
-from spawn.core.fold import Fold
+from spawn.core.fold import Fold, TailRecord
 from spawn.core.keys import BoundKey, Keys
 from spawn.core.tail import Base, Tail
 from spawn.errors import StartRefused
@@ -52,7 +53,7 @@ class Residents:
 
     def __init__(self, behaviors: Iterable[Behavior]) -> None:
         self.tables = {behavior.type: Table(behavior) for behavior in behaviors}
-        self._by_name = {table.name: table for table in self.tables.values()}
+        self.by_name = {table.name: table for table in self.tables.values()}
         self.busy: set[Actor] = set()
         """Actors that have commands or reads, running, waiting or uncommitted."""
         self.loads: list[Actor] = []
@@ -76,15 +77,17 @@ class Residents:
         actor = table.actors.get(actor_id)
         if actor is None:
             actor = table.actors[actor_id] = Actor(table, actor_id)
-            if self.all_in_memory:
-                actor.state = table.behavior.initial(actor_id.decode())
+            if self.all_in_memory and not table.behavior.has_on_activate:
+                try:
+                    actor.state = table.behavior.initial(actor_id.decode())
+                except UnreadableBody as error:
+                    actor.parked = str(error)
         actor.touched = self.tick
         return actor
 
     def add_to_tail(self, commit: Commit, stored: StoredRecord) -> None:
         """Take a valid commit that was read from the log; its actor is dirty."""
-        table = self._by_name.get(commit.type)
-        key, value = stored.key, stored.value
+        table = self.by_name.get(commit.type)
         if table is None:
             # A checkpoint behind its commits would lose them for who serves the type later.
             raise StartRefused(
@@ -92,19 +95,33 @@ class Residents:
                 "which this node does not serve",
                 hint="types that share a topic are served by the same node: name them all",
             )
-        if key is None or value is None:
-            return
-        actor = table.actors.get(key)
-        if actor is None:
-            actor = table.actors[key] = Actor(table, key)
-        if actor.tail is None:
-            actor.tail = Tail(commit)
-        actor.tail.add(commit, stored.offset, value)
-        actor.revision = commit.revision
-        actor.offset = stored.offset
-        if actor.dirt is Dirt.CLEAN:
-            actor.dirt = Dirt.DIRTY
-            self.dirty.append(actor)
+        key, offset, value = stored.key, stored.offset, stored.value
+        if value is not None:
+            of_actor = commit.revision, commit.previous, commit.time_us
+            rest = commit.outcome, commit.flags, commit.key
+            self.add_run(((table, key, offset, value, *of_actor, *rest),))
+
+    def add_run(self, run: Iterable[TailRecord[Table]]) -> None:
+        """Take the records that `Fold.run` returned; their actors are dirty."""
+        clean = Dirt.CLEAN  # looked up once: it costs as much as the rest of its line
+        for (
+            table, key, offset, value, revision, previous, time_us, outcome, flags, bound,
+        ) in run:  # fmt: skip
+            if key is None:
+                continue
+            actor = table.actors.get(key)
+            if actor is None:
+                actor = table.actors[key] = Actor(table, key)
+            tail = actor.tail
+            if tail is None:
+                tail = actor.tail = Tail(previous)
+            tail.add(offset, value, outcome, flags)
+            if bound is not None:
+                tail.add_key(bound, offset, time_us)
+            actor.revision, actor.offset = revision, offset
+            if actor.dirt is clean:
+                actor.dirt = Dirt.DIRTY
+                self.dirty.append(actor)
 
     def want(self, actor: Actor, work: Work) -> None:
         """Ask for the actor to be loaded, once."""
@@ -138,7 +155,7 @@ class Residents:
         """
         tails: dict[int, tuple[Actor, Tail]] = {}
         for commit, stored in lost:
-            table, key, value = self._by_name.get(commit.type), stored.key, stored.value
+            table, key, value = self.by_name.get(commit.type), stored.key, stored.value
             if table is None or key is None or value is None:
                 continue
             actor = table.actors.get(key)
@@ -151,8 +168,11 @@ class Residents:
                 actor.save_key_again(commit)
                 continue
             if id(actor) not in tails:
-                tails[id(actor)] = (actor, Tail(commit))
-            tails[id(actor)][1].add(commit, stored.offset, value)
+                tails[id(actor)] = (actor, Tail(commit.previous))
+            tail = tails[id(actor)][1]
+            tail.add(stored.offset, value, commit.outcome, commit.flags)
+            if commit.key is not None:
+                tail.add_key(commit.key, stored.offset, commit.time_us)
             if stored.offset > actor.offset:
                 actor.revision, actor.offset = commit.revision, stored.offset
         for actor, tail in tails.values():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from eventstore.codec import read_effect
 from eventstore.errors import UnreadableBody
@@ -21,7 +21,8 @@ from spawn.core.keys import Keys
 __all__ = ["Base", "Step", "Tail", "apply_commit", "base_from_row", "fold_tail"]
 
 
-_WHOLE = Flag.STATE | Flag.DELETED
+_APPLIED: Final = int(Outcome.APPLIED)
+_WHOLE: Final = Flag.STATE | Flag.DELETED
 """Such a commit says the whole state: what the actor was before no longer matters."""
 
 
@@ -30,24 +31,27 @@ class Tail:
 
     __slots__ = ("keys", "needs_base", "records")
 
-    def __init__(self, first: Commit) -> None:
-        self.needs_base = first.previous != NO_PREVIOUS
+    def __init__(self, previous: int) -> None:
+        """`previous` is the first record's."""
+        self.needs_base = previous != NO_PREVIOUS
         """Something of it stands before these records: its snapshot is needed too."""
         self.records: list[tuple[int, bytes]] = []
         """(offset, value) of its applied commits."""
         self.keys: list[tuple[UserKey, int, int]] | None = None
         """(key, offset, time) of its commits that bind a key."""
 
-    def add(self, commit: Commit, offset: int, value: bytes) -> None:
+    def add(self, offset: int, value: bytes, outcome: int, flags: int) -> None:
         """Take the actor's next valid record."""
-        if commit.outcome == Outcome.APPLIED:
-            if commit.flags & _WHOLE:
+        if outcome == _APPLIED:
+            if flags & _WHOLE:
                 self.records.clear()
             self.records.append((offset, value))
-        if commit.key is not None:
-            if self.keys is None:
-                self.keys = []
-            self.keys.append((commit.key, offset, commit.time_us))
+
+    def add_key(self, key: UserKey, offset: int, time_us: int) -> None:
+        """Take the key that the record just added binds."""
+        if self.keys is None:
+            self.keys = []
+        self.keys.append((key, offset, time_us))
 
     def extend(self, later: Tail) -> None:
         """Take over the records of a tail that begins where this one ends."""

@@ -118,16 +118,11 @@ class _Interrupts:
 
 
 async def _until(event: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
-    task, wait = asyncio.create_task(work), asyncio.create_task(event.wait())
-    try:
+    async with asyncio.TaskGroup() as tasks:
+        task, wait = tasks.create_task(work), tasks.create_task(event.wait())
         await asyncio.wait((task, wait), return_when=asyncio.FIRST_COMPLETED)
-    finally:
         wait.cancel()
-        if not task.done():
-            task.cancel()
-            await asyncio.wait((task,))
-    if not task.cancelled():
-        task.result()
+        task.cancel()
 
 
 def screen(shown: Shown, endpoints: Endpoints, took_s: float) -> str:

@@ -26,15 +26,15 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from spawn.config import SecretUrl, Settings, load_settings
+from spawn.config import Settings, load_settings, wants_colour, with_servers
 from spawn.core.behavior import ActionInfo
 from spawn.errors import SpawnError
+from spawn.logs import configure_logs, spoken
 from spawn.node import RunOptions, Serving, serve, with_system_of
 from spawn.runtime.debugger import Debugger
 from spawn.runtime.event_loop import run_serving
@@ -61,12 +61,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         """Return the settings of `spawn dev`, with the embedded servers' addresses."""
         config = Path(self.config) if self.config is not None else None
         settings = load_settings(flags=self.flags, config=config)
-        return replace(
-            settings,
-            kafka=replace(settings.kafka, bootstrap_servers=self.kafka),
-            postgres=replace(settings.postgres, dsn=SecretUrl(self.postgres)),
-            nats=replace(settings.nats, url=SecretUrl(self.nats)),
-        )
+        return with_servers(settings, kafka=self.kafka, postgres=self.postgres, nats=self.nats)
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,6 +125,7 @@ class _Child:
         asyncio.get_running_loop().add_reader(self._control_fd, self._listen)
 
         settings = with_system_of(target, order.settings())
+        is_json = _configure_logs(settings)
         actors = tuple(
             (behavior.type, behavior.settings.named_id, tuple(behavior.actions.values()))
             for behavior in target.behaviors
@@ -148,7 +144,7 @@ class _Child:
         options = RunOptions(
             debugger=debugger,
             discard_stale_snapshots=order.discard_stale_snapshots,
-            say=_say,
+            say=spoken("spawn.node") if is_json else _say,
             on_prepared=prepared,
             on_serving=serving,
             stop=self._stop,
@@ -181,6 +177,17 @@ def own_files(target: str) -> tuple[str, ...]:
         if name and folder in Path(name).parents and "site-packages" not in name:
             found.add(name)
     return tuple(sorted(found))
+
+
+def _configure_logs(settings: Settings) -> bool:
+    """Write logs as `spawn run` does; the routine of starts only for who asks for a level."""
+    asked = settings.source("log.level").kind != "default"
+    return configure_logs(
+        settings.log.level,
+        settings.log.format,
+        colour=sys.stderr.isatty() and wants_colour(),
+        quiet=() if asked else ("spawn.partition", "spawn.node"),
+    )
 
 
 def _say(text: str) -> None:

@@ -11,7 +11,7 @@ import contextlib
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -115,17 +115,15 @@ class Session:
 
     async def _next_change(self, node: NodeProcess | None) -> str:
         """Wait until files change (return which) or the node ends (return nothing)."""
-        waits: list[asyncio.Task[object]] = [asyncio.create_task(self._watch.changed())]
-        if node is not None:
-            waits.append(asyncio.create_task(node.ended()))
-        try:
+        async with asyncio.TaskGroup() as tasks:
+            changes = tasks.create_task(self._watch.changed())
+            waits: list[asyncio.Task[Any]] = [changes]
+            if node is not None:
+                waits.append(tasks.create_task(node.ended()))
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            changed = waits[0].result() if waits[0].done() else ()
-        finally:
             for wait in waits:
                 wait.cancel()
-        assert isinstance(changed, list | tuple), "names of files"
-        return ", ".join(changed)
+        return "" if changes.cancelled() else ", ".join(changes.result())
 
     async def _reload(self, changed: str) -> None:
         began = time.monotonic()

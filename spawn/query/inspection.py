@@ -5,24 +5,28 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import fastavro
 
 from eventstore.codec import CommitBody, decode_commit_body
-from eventstore.errors import SnapshotsUnavailable, UnreadableBody
+from eventstore.errors import SnapshotError, UnreadableBody
 from eventstore.history import HistoryRecord, walk_back
 from eventstore.log import EventLog, LogAdmin, TopicPartition
 from eventstore.records import NO_PREVIOUS, Outcome
-from eventstore.schema_topic import read_schemas
 from eventstore.snapshots import SnapshotStore
-from spawn.core.checkpoint import CheckpointUnreadable, restore_fold
+from spawn.core.behavior import Behavior, SchemaUse
 from spawn.core.fold import Fold
-from spawn.core.ids import Position, partition_of, schemas_topic, topic_of
-from spawn.errors import UnknownType
+from spawn.core.ids import Position, partition_of
+from spawn.core.tail import Base, apply_commit
+from spawn.query.catalog import Catalog
+from spawn.query.starts import find_start, step_through
 
-__all__ = ["HistoryLine", "LogReader"]
+__all__ = ["History", "HistoryLine", "LogReader"]
+
+_NEWER_MAX: Final = 10_000
+"""Records looked at with one call, so that following a busy partition never reads for long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +44,7 @@ class HistoryLine:
     events: Sequence[tuple[str, Any]]
     """(name, fields) in order; of an event that can't be read (name, None)."""
     state: Any
-    """State style: the new state. None otherwise."""
+    """After this record, where the record holds it or the type's code folded it; else None."""
     reply: bytes
     refusal: tuple[str, str] | None
 
@@ -52,71 +56,129 @@ class LogReader:
         self, log: EventLog, admin: LogAdmin, store: SnapshotStore | None, system: str
     ) -> None:
         self._log = log
-        self._admin = admin
         self._store = store
-        self._system = system
+        self.catalog = Catalog(log, admin, system)
 
-    async def history(self, actor_type: str, actor_id: str) -> Sequence[HistoryLine]:
-        """Return every record of an actor, oldest first; empty if it was never written.
+    async def history(
+        self, actor_type: str, actor_id: str, behavior: Behavior | None = None
+    ) -> History:
+        """Return every record of an actor; none if it was never written.
 
-        Raises: UnknownType (the log has no such topic), CorruptRecord (position named),
-        LogRefused (the history goes back further than the log is kept), LogUnavailable.
+        With `behavior`, the type's code, each record has the state after it.
+
+        Raises: UnknownType, SchemaIncompatible (the code can't read the events), CorruptRecord
+        (position named), LossDetected, LogRefused (the history goes back further than the log is
+        kept), LogUnavailable.
         """
-        topic = topic_of(self._system, actor_type)
-        found = await self._admin.describe([topic])
-        if topic not in found:
-            raise UnknownType(
-                f"the log has no topic {topic}",
-                hint="check the type's name and the system (SPAWN_SYSTEM)",
-            )
-        key = actor_id.encode()
-        at = TopicPartition(topic, partition_of(key, found[topic].partitions))
-        offset = await self._last_record(at, actor_type, actor_id)
-        schemas = await self._schemas(actor_type)
-        lines = [
-            _line(at, record, schemas) async for record in walk_back(self._log, at, key, offset)
-        ]
-        lines.reverse()
-        return lines
+        topics = await self.catalog.topics_of(actor_type)
+        schemas = await self._schemas(actor_type, behavior)
+        name, key = (actor_type, actor_id), actor_id.encode()
+        places = [TopicPartition(topic, partition_of(key, n)) for topic, n in topics.items()]
+        for at in places[:-1]:
+            history = History(self._log, at, name, schemas, behavior)
+            await history.read_all(self._store)
+            if history.lines:
+                return history
+        history = History(self._log, places[-1], name, schemas, behavior)
+        await history.read_all(self._store)
+        return history
 
-    async def _schemas(self, actor_type: str) -> Mapping[bytes, Any]:
-        entries = await read_schemas(self._log, schemas_topic(self._system))
+    async def _schemas(self, actor_type: str, behavior: Behavior | None) -> Mapping[bytes, Any]:
+        entries = [each for each in await self.catalog.schemas() if each.type == actor_type]
+        if behavior is not None:
+            behavior.learn([
+                SchemaUse(
+                    entry.type,
+                    "state" if entry.role == "state" else "event",
+                    entry.name,
+                    entry.fingerprint,
+                    entry.schema,
+                )
+                for entry in entries
+            ])  # fmt: skip
         return {
-            entry.fingerprint: fastavro.parse_schema(json.loads(entry.schema))
-            for entry in entries
-            if entry.type == actor_type
+            entry.fingerprint: fastavro.parse_schema(json.loads(entry.schema)) for entry in entries
         }
 
-    async def _last_record(self, at: TopicPartition, actor_type: str, actor_id: str) -> int:
-        """Return the offset of the actor's last valid record: snapshot row, else the tail."""
-        fold, offset = await self._start(at, actor_type, actor_id)
-        name, key = actor_type.encode(), actor_id.encode()
-        _, end = await self._log.bounds(at)
-        async for chunk in self._log.read(at, min(fold.position, end), end):
-            for index, stored in enumerate(chunk):
-                commit = fold.step(stored, chunk, index)
-                if commit is not None and stored.key == key and commit.type == name:
-                    offset = stored.offset
-        return offset
 
-    async def _start(self, at: TopicPartition, actor_type: str, actor_id: str) -> tuple[Fold, int]:
-        """Return the fold to go on from and the actor's last record below it.
+class History:
+    """An actor's records up to where the log was read, and those that come."""
 
-        Without a store, or with one that does not fit the log, that is the log's start.
-        """
-        start, end = await self._log.bounds(at)
-        if self._store is not None:
+    def __init__(
+        self,
+        log: EventLog,
+        at: TopicPartition,
+        name: tuple[str, str],
+        schemas: Mapping[bytes, Any],
+        behavior: Behavior | None,
+    ) -> None:
+        self._log = log
+        self._at = at
+        self._id = name[1]
+        self._type, self._key = name[0].encode(), name[1].encode()
+        self._schemas = schemas
+        self._behavior = behavior
+        self._base: Base | None = Base(None, 0, False)
+        self._fold = Fold()
+        self.lines: list[HistoryLine] = []
+        """Oldest first."""
+        self.state_problem = ""
+        """Why no state is known from some record on."""
+
+    async def read_all(self, store: SnapshotStore | None) -> None:
+        """Find the actor's last record, from the snapshot on, and walk back from it."""
+        start = await find_start(self._log, store, self._at)
+        self._fold, last = start.fold, NO_PREVIOUS
+        if start.checkpoint is not None and store is not None:
+            name = (self._type.decode(), self._id)
             try:
-                checkpoint = await self._store.checkpoint(at)
-                if checkpoint is not None and checkpoint.offset <= end:
-                    name = (actor_type, actor_id)
-                    loaded = await self._store.load(at, [name])
-                    if loaded.checkpoint == checkpoint.offset:
-                        row = loaded.actors.get(name)
-                        return restore_fold(checkpoint), row.offset if row else NO_PREVIOUS
-            except (SnapshotsUnavailable, CheckpointUnreadable):
-                pass
-        return Fold(start), NO_PREVIOUS
+                loaded = await store.load(self._at, [name])
+                row = loaded.actors.get(name)
+            except SnapshotError:
+                self._fold, row = Fold(start.first), None
+            # One flushed since then is found again below, at the same offset.
+            last = row.offset if row is not None else NO_PREVIOUS
+        async for stored, commit in step_through(self._log, self._at, self._fold, start.end):
+            if stored.key == self._key and commit.type == self._type:
+                last = max(last, stored.offset)
+        records = [each async for each in walk_back(self._log, self._at, self._key, last)]
+        self.lines = [self._line(record) for record in reversed(records)]
+
+    async def newer(self) -> Sequence[HistoryLine]:
+        """Return what was written since, as far as one bounded look reaches. Raises: as reading."""
+        _, end = await self._log.bounds(self._at)
+        found = []
+        end = min(end, self._fold.position + _NEWER_MAX)
+        known = self.lines[-1].position.offset if self.lines else -1
+        async for stored, commit in step_through(self._log, self._at, self._fold, end):
+            mine = stored.key == self._key and commit.type == self._type
+            if mine and stored.offset > known and stored.value is not None:
+                found.append(self._line(HistoryRecord(stored.offset, commit, stored.value)))
+        self.lines = [*self.lines[-1:], *found]
+        return found
+
+    def _line(self, record: HistoryRecord) -> HistoryLine:
+        line = _line(self._at, record, self._schemas)
+        return replace(line, state=self._state_after(record)) if self._behavior else line
+
+    def _state_after(self, record: HistoryRecord) -> Any:
+        """Fold a record with the type's code; None where there is no state (or none is known)."""
+        if self._base is None or self._behavior is None:
+            return None
+        if record.commit.outcome == Outcome.APPLIED:
+            try:
+                step = apply_commit(
+                    self._behavior, self._id, self._base, record.offset, record.value
+                )
+            except UnreadableBody as error:
+                self._base, self.state_problem = None, str(error)
+                return None
+            self._base = Base(step.state, step.revision, step.deleted)
+        if self._base.deleted:
+            return None
+        if self._base.revision == 0:
+            return json.loads(self._behavior.state_json(self._behavior.initial(self._id)))
+        return json.loads(self._behavior.state_json(self._base.state))
 
 
 def _line(at: TopicPartition, record: HistoryRecord, schemas: Mapping[bytes, Any]) -> HistoryLine:

@@ -134,8 +134,9 @@ class Activation:
         if tail is not None:
             keys = tail.bind_keys(keys)
         if behavior.has_on_activate:
-            state = base.state if base.revision and not base.deleted else behavior.initial(name[1])
-            await behavior.on_activate(name[1], state, base.revision)
+            alive = base.revision if not base.deleted else 0
+            state = base.state if alive else behavior.initial(name[1])
+            await behavior.on_activate(name[1], state, alive)
         if actor.state is UNLOADED and actor.tail is tail:
             self._machine.residents.loaded(actor, base, offset, keys)
 

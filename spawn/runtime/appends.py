@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import bisect
-import logging
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -17,12 +16,12 @@ from spawn.core.ingress import COMMIT_BUCKETS_S
 from spawn.core.partition import Append, Partition, Phase
 from spawn.errors import PartitionStopped
 from spawn.runtime.context import NodeContext
+from spawn.runtime.counts import PartitionCounts, batch_bucket, keep_arrivals
+from spawn.runtime.partition_log import PartitionLogger
 from spawn.runtime.takeover import append_claim, lost_to
 from spawn.runtime.waiting import Backoff
 
 __all__ = ["Appends"]
-
-_logger = logging.getLogger("spawn.partition")
 
 SLOW_APPEND_S: Final = 2.0
 """An append that took longer may hide a change of the log's leader: its records are read again
@@ -37,12 +36,16 @@ class Appends:
         context: NodeContext,
         at: TopicPartition,
         machine: Partition,
+        counts: PartitionCounts,
         settled: Callable[[Sequence[Entry]], None],
         resumed: Callable[[Sequence[Actor]], None],
     ) -> None:
         self._context = context
         self._at = at
         self._machine = machine
+        self._counts = counts
+        self._commit_seconds = counts.commit_seconds
+        self._log = PartitionLogger("spawn.partition", at)
         self._settled = settled
         self._resumed = resumed
         self.wake = asyncio.Event()
@@ -50,8 +53,6 @@ class Appends:
         self.idle = asyncio.Event()
         """Set while nothing is in flight and nothing waits to be appended."""
         self.idle.set()
-        self.buckets = [0] * (len(COMMIT_BUCKETS_S) + 1)
-        self.seconds = 0.0
 
     async def run(self) -> None:
         """Append what is decided until the partition is lost; never returns.
@@ -88,8 +89,12 @@ class Appends:
         except LogRefused as error:
             raise LossDetected(f"the log refuses a batch of {len(records)}: {error}") from error
         elapsed = clock.monotonic() - started
-        self.buckets[bisect.bisect_left(COMMIT_BUCKETS_S, elapsed)] += 1
-        self.seconds += elapsed
+        measured, counts = self._commit_seconds, self._counts
+        measured.counts[bisect_left(COMMIT_BUCKETS_S, elapsed)] += 1
+        measured.total += elapsed
+        if not append.is_barrier:
+            counts.batch_buckets[batch_bucket(len(records))] += 1
+        counts.appended_bytes += sum([len(record[1]) for record in append.records])
         settled = None
         if elapsed < SLOW_APPEND_S:
             settled = machine.acknowledged(base)
@@ -115,7 +120,12 @@ class Appends:
         machine = self._machine
         if machine.phase is Phase.RELEASED:
             return  # nothing may be written behind a Release
-        _logger.warning("%s: an append's outcome is unknown (%s); claiming again", self._at, cause)
+        counts, context, text = self._counts, self._context, "an append's outcome is unknown"
+        fields = {"claim": machine.mine.hex(), "offset": machine.fold.position}
+        self._log.warning("%s: %s (%s); claiming again", self._at, text, cause, extra=fields)
+        counts.recoveries += 1
+        context.outstanding.log_failures += 1
+        keep_arrivals([entry.command for entry in machine.inflight + machine.pending])
         machine.lost()
         backoff = Backoff()
         before = machine.mine
@@ -124,7 +134,8 @@ class Appends:
                 own = await append_claim(self._context, self._at, machine, "recover")
                 records = await self._read(own.offset + 1)
             except LogUnavailable as error:
-                _logger.warning("%s: recovery waits for the log: %s", self._at, error)
+                context.outstanding.log_failures += 1
+                self._log.warning("%s: recovery waits for the log: %s", self._at, error)
                 await backoff.sleep()
                 continue
             await self._observe(records)

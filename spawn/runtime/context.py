@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 
 from eventstore.log import EventLog
 from eventstore.snapshots import SnapshotStore
-from spawn.core.commands import Command
 from spawn.core.partition import Limits
+from spawn.runtime.blocking import Blocking
 from spawn.runtime.clock import Clock
+from spawn.runtime.counts import Outstanding
+from spawn.runtime.debugger import Debugger
 
 __all__ = ["NodeContext", "RuntimeSettings"]
 
@@ -30,6 +32,8 @@ class RuntimeSettings:
     """Of one encoded state; a larger one is not kept as a snapshot and refolded each time."""
     actor_memory_bytes: int = 1024**3
     """Above it the least recently used actors leave memory (estimated, see `passivation`)."""
+    threads: int | None = None
+    """Threads for actions that block; None: four more than there are processors, at most 32."""
     discard_stale_snapshots: bool = False
     """Development: snapshots of a log that is gone are deleted instead of refused."""
 
@@ -49,9 +53,15 @@ class NodeContext:
     settings: RuntimeSettings
     say: Callable[[str], None]
     """Tells people what happened, once."""
+    debugger: Debugger
     discarded: set[str] = field(default_factory=set)
     """Topics whose stale snapshots were discarded; it is said once for each."""
     takeovers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
     """Tails read at once, each into memory in large pieces; leases are waited for side by side."""
-    outstanding: set[Command] = field(default_factory=set)
+    outstanding: Outstanding = field(default_factory=Outstanding)
     """Every command and read that has no outcome yet; the deadline sweeper looks here."""
+    blocking: Blocking = field(init=False)
+    """Which actions run in threads, and the threads."""
+
+    def __post_init__(self) -> None:
+        self.blocking = Blocking(self.debugger, self.settings.threads)

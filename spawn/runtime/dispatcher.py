@@ -8,12 +8,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from threading import get_ident
 from typing import Any, Final
 
+from eventstore.records import NO_PREVIOUS, RequestNumber
 from spawn.core.behavior import ActionInfo, Behavior
-from spawn.core.commands import Answer, Command
+from spawn.core.commands import DELETE, Answer, Command
 from spawn.core.ids import ID_BYTES_MAX, Position, partition_of
-from spawn.core.ingress import COMMIT_BUCKETS_S, Call, NodeStatistics, StateAnswer
+from spawn.core.ingress import (
+    ActorCommit,
+    Call,
+    CommitsAsked,
+    NodeStatistics,
+    StateAnswer,
+    TypeServed,
+)
 from spawn.core.keys import digest_key
 from spawn.errors import (
     BodyTooLarge,
@@ -25,14 +34,22 @@ from spawn.errors import (
     UnknownAction,
     UnknownType,
 )
+from spawn.runtime.commits import PastCommits
 from spawn.runtime.context import NodeContext
 from spawn.runtime.execution import STATE_READ
+from spawn.runtime.following import ActorFollower
+from spawn.runtime.loop_watch import LoopWatch
+from spawn.runtime.node_statistics import node_statistics
 from spawn.runtime.partition_worker import PartitionWorker
 
 __all__ = ["NodeDispatcher", "Served"]
 
 _SWEEP_S: Final = 0.02
 """How late a deadline is noticed at most."""
+_FOLLOW_WAIT_S: Final = 60.0
+"""How long a follower waits for its actor to be read: as long as a call."""
+_STOOD_STILL_S: Final = 0.2
+"""An event loop that is so late, with a debugger attached, stood at a breakpoint."""
 
 
 class Served:
@@ -61,17 +78,25 @@ class NodeDispatcher:
         self._outstanding = context.outstanding
         self._calls_max = context.settings.calls_max
         self._body_bytes_max = body_bytes_max
+        self._thread = get_ident()
+        self._threads = context.blocking.threads
         self._loop = loop = asyncio.get_running_loop()
         # Dispatcher: the loop's own methods, since each call takes both.
         self.now: Callable[[], float] = loop.time
         self.new_waiter: Callable[[], asyncio.Future[Any]] = loop.create_future
-        self.loop_lag_s = 0.0
+        self._watch = LoopWatch(context.blocking, context.debugger)
+        self._said_paused = False
         self.not_ready: list[str] = []
         """Why the node as a whole is not ready; the node writes it."""
 
     # --- Dispatcher ------------------------------------------------------------------------------
 
     def submit(self, command: Command) -> None:
+        if self._threads.used and get_ident() != self._thread:
+            raise RuntimeError(
+                f"{command.type}.{command.action} can't be called from a thread: only code in the "
+                "event loop calls actors, so make the calling action async"
+            )
         outstanding = self._outstanding
         try:
             if len(outstanding) >= self._calls_max:
@@ -86,12 +111,20 @@ class NodeDispatcher:
             served.workers[partition_of(command.id, served.partitions)].submit(command)
         except SpawnError as error:
             outstanding.discard(command)
+            outstanding.refusals[error.code] += 1
             if command.waiter is not None:
                 command.waiter.set_exception(error)
 
     # --- Ingress ---------------------------------------------------------------------------------
 
     def invoke(self, call: Call) -> asyncio.Future[Answer]:
+        try:
+            return self._invoke(call)
+        except SpawnError as error:
+            self._outstanding.refusals[error.code] += 1
+            raise
+
+    def _invoke(self, call: Call) -> asyncio.Future[Answer]:
         served = self._find_type(call.type)
         behavior = served.behavior
         if call.action not in behavior.actions:
@@ -102,7 +135,6 @@ class NodeDispatcher:
             raise BodyTooLarge(
                 f"the body has {len(payload)} bytes; the limit is {self._body_bytes_max}"
             )
-        waiter = self.new_waiter()
         command = Command(
             call.type,
             actor_id,
@@ -110,67 +142,130 @@ class NodeDispatcher:
             payload,
             behavior.decode_arguments(call.action, payload),
             self.now() + call.timeout_s,
-            waiter,
+            None,
             True,
             caller=call.caller,
             metadata=call.metadata,
         )
-        if not behavior.actions[call.action].read_only:
-            command.request = call.request
-            if call.key is not None:
-                command.key = digest_key(call.key, call.action, payload)
-                command.key_text = call.key
+        if behavior.actions[call.action].read_only:
+            return self._send(command)
+        return self._send(command, call.key, call.request)
+
+    def delete(
+        self,
+        actor_type: str,
+        actor_id: str,
+        timeout_s: float,
+        key: str | None = None,
+        caller: str = "",
+        *,
+        metadata: Mapping[str, str] | None = None,
+        request: RequestNumber | None = None,
+    ) -> asyncio.Future[Answer]:
+        behavior = self._find_type(actor_type).behavior
+        command = Command(
+            actor_type,
+            self._check_id(behavior, actor_id),
+            DELETE,
+            b"null",
+            (),
+            self.now() + timeout_s,
+            None,
+            True,
+            caller=caller,
+            metadata=metadata,
+        )
+        return self._send(command, key, request)
+
+    def _send(
+        self, command: Command, key: str | None = None, request: RequestNumber | None = None
+    ) -> asyncio.Future[Answer]:
+        command.waiter = waiter = self.new_waiter()
+        command.request = request
+        if key is not None:
+            command.key = digest_key(key, command.action, command.payload)
+            command.key_text = key
         self.submit(command)
         return waiter
 
     async def state(self, actor_type: str, actor_id: str, timeout_s: float) -> StateAnswer:
         behavior = self._find_type(actor_type).behavior
-        waiter = self.new_waiter()
-        self.submit(
-            Command(
-                actor_type,
-                self._check_id(behavior, actor_id),
-                STATE_READ,
-                b"null",
-                None,
-                self.now() + timeout_s,
-                waiter,
-            )
-        )
-        state: Any
-        position: Position | None
-        state, revision, position = await waiter
+        key = self._check_id(behavior, actor_id)
+        state, revision, position = await self._read(actor_type, key, timeout_s)
         return StateAnswer(behavior.state_json(state), revision, position if revision else None)
+
+    async def _read(
+        self, actor_type: str, key: bytes, timeout_s: float
+    ) -> tuple[Any, int, Position | None]:
+        """Return an actor's state, revision, and the position of its last record."""
+        waiter = self.new_waiter()
+        deadline = self.now() + timeout_s
+        self.submit(Command(actor_type, key, STATE_READ, b"null", None, deadline, waiter))
+        found: tuple[Any, int, Position | None] = await waiter
+        return found
+
+    async def commits(
+        self, actor_type: str, actor_id: str, asked: CommitsAsked, timeout_s: float
+    ) -> Sequence[ActorCommit]:
+        served = self._find_type(actor_type)
+        key = self._check_id(served.behavior, actor_id)
+        deadline = self.now() + timeout_s
+        _, past = await self._past(served, key, timeout_s)
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await past.listed(asked)
+        except TimeoutError:
+            raise NotStarted(
+                f"the history of {actor_type}/{actor_id} was not read before the deadline",
+                hint="ask for fewer events, or wait longer (Spawn-Timeout)",
+            ) from None
+
+    def follow(self, actor_type: str, actor_id: str, after: int | None) -> ActorFollower:
+        served = self._find_type(actor_type)
+        key = self._check_id(served.behavior, actor_id)
+        return ActorFollower(
+            served.worker_of(key).followers,
+            served.behavior,
+            key,
+            after,
+            lambda: self._past(served, key, _FOLLOW_WAIT_S),
+        )
+
+    async def _past(self, served: Served, key: bytes, timeout_s: float) -> tuple[int, PastCommits]:
+        """Return an actor's revision and its commits up to there."""
+        behavior, at = served.behavior, served.worker_of(key).at
+        _, revision, position = await self._read(behavior.type, key, timeout_s)
+        offset = NO_PREVIOUS if position is None else position.offset
+        return revision, PastCommits(self._context.log, at, behavior, key, offset)
 
     def types(self) -> Mapping[str, Sequence[ActionInfo]]:
         return {
             name: list(served.behavior.actions.values()) for name, served in self._served.items()
         }
 
+    def describe(self) -> Sequence[TypeServed]:
+        return [
+            TypeServed(
+                name,
+                served.workers[0].at.topic,
+                served.partitions,
+                served.behavior.settings.named_id,
+                list(served.behavior.actions.values()),
+                served.behavior.describe(),
+            )
+            for name, served in self._served.items()
+        ]
+
+    def log_time_us(self, actor_type: str, actor_id: str) -> int:
+        served = self._served.get(actor_type)
+        if served is None:
+            return 0
+        key = actor_id.encode(errors="replace")
+        return served.workers[partition_of(key, served.partitions)].machine.fold.time_us
+
     def statistics(self) -> NodeStatistics:
         workers = {w.at: w for served in self._served.values() for w in served.workers}
-        partitions = [worker.statistics() for worker in workers.values()]
-        buckets = [0] * (len(COMMIT_BUCKETS_S) + 1)
-        seconds = 0.0
-        for worker in workers.values():
-            counts, worker_seconds = worker.latencies
-            seconds += worker_seconds
-            for index, count in enumerate(counts):
-                buckets[index] += count
-        reasons = [*self.not_ready]
-        reasons += [
-            f"{p.topic}/{p.partition} is {p.phase}" for p in partitions if p.phase != "active"
-        ]
-        return NodeStatistics(
-            system=self._context.system,
-            owner=self._context.owner.hex(),
-            ready=not reasons,
-            reasons=reasons,
-            partitions=partitions,
-            commit_seconds=buckets,
-            commit_seconds_sum=seconds,
-            loop_lag_s=self.loop_lag_s,
-        )
+        return node_statistics(self._context, list(workers.values()), self._watch, self.not_ready)
 
     # --- checks ----------------------------------------------------------------------------------
 
@@ -215,13 +310,24 @@ class NodeDispatcher:
             due = loop.time() + _SWEEP_S
             await asyncio.sleep(_SWEEP_S)
             now = loop.time()
-            self.loop_lag_s = max(now - due, self.loop_lag_s * 0.95)
             outstanding = self._outstanding
+            self._watch.observe(now - due, now, outstanding, self._served)
+            if now - due > _STOOD_STILL_S and self._context.debugger.is_attached:
+                for command in outstanding:
+                    command.deadline += now - due
+                self._say_paused()
             for command in [c for c in outstanding if c.deadline <= now]:
                 outstanding.discard(command)
                 waiter = command.waiter
                 if waiter is not None and not waiter.done():
-                    waiter.set_exception(_too_late(command))
+                    error = _too_late(command)
+                    outstanding.refusals[error.code] += 1
+                    waiter.set_exception(error)
+
+    def _say_paused(self) -> None:
+        if not self._said_paused:
+            self._said_paused = True
+            self._context.say("a debugger is attached: deadlines wait while the node stands still")
 
 
 def _too_late(command: Command) -> SpawnError:

@@ -1,8 +1,11 @@
 """Running commands and reads of one partition's actors.
 
 A plain action runs to completion inside the step that started it; an async one in a task that
-drains its actor's mailbox. One action at a time per actor, many actors at once; an actor's next
-command runs on its uncommitted state. A read-only action runs at once on the committed state.
+drains its actor's mailbox, and one that blocks in a thread that such a task waits for. One action
+at a time per actor, many actors at once; an actor's next command runs on its uncommitted state. A
+read-only action runs at once on the committed state.
+
+Over 400 lines: commands and reads are run in the same three ways.
 """
 
 from __future__ import annotations
@@ -13,24 +16,27 @@ from collections.abc import Awaitable, Sequence
 from typing import Any, Final
 
 from eventstore.codec import CommitBody, decode_commit_body
-from eventstore.errors import CorruptRecord, LogRefused, LogUnavailable
+from eventstore.errors import CorruptRecord, LogRefused, LogUnavailable, UnreadableBody
 from eventstore.history import read_one
 from eventstore.log import TopicPartition
 from eventstore.records import Flag, Outcome
 from spawn.core.actors import UNLOADED, Actor
 from spawn.core.behavior import Behavior
-from spawn.core.commands import Answer, Command
+from spawn.core.commands import DELETE, Answer, Command
 from spawn.core.decision import Decision, Refusal
 from spawn.core.ids import Position
 from spawn.core.keys import BoundKey
 from spawn.core.partition import Partition
 from spawn.errors import (
+    ActionFailed,
     ActorParked,
     LogUnreachable,
     NotStarted,
     ReplyGone,
     SpawnError,
 )
+from spawn.runtime.blocking import HELD_S
+from spawn.runtime.clock import stopwatch_s
 from spawn.runtime.context import NodeContext
 from spawn.runtime.outcomes import KEY_REUSED, fail, refused
 
@@ -64,6 +70,12 @@ class Execution:
         self._loop = asyncio.get_running_loop()
         self._now = self._loop.time
         self._time_us = context.clock.time_us
+        self._blocking = context.blocking
+        self._inline = {
+            name: context.blocking.inline(table.behavior)
+            for name, table in machine.residents.tables.items()
+        }
+        """By type, the actions that run in this thread; measuring takes some away."""
         self._inline_reads = 0
 
     # --- commands --------------------------------------------------------------------------------
@@ -79,6 +91,7 @@ class Execution:
             ) and not command.is_awaited(now):
                 self._expire(actor, command)
                 continue
+            command.begun = now
             if command.key is not None:
                 try:
                     bound = machine.bound_key(actor, command, self._time_us())
@@ -89,12 +102,25 @@ class Execution:
                     command.started = True
                     self._spawn(self._repeat(actor, command, bound))
                     return
+            action = command.action
+            if action not in self._inline[command.type]:
+                command.arrived = command.arrived or now
+                if self._start_rest(actor, command):
+                    return
+                continue
             command.started = True
-            if actor.table.behavior.actions[command.action].is_async:
-                self._spawn(self._run_async(actor, command))
-                return
             time_us = machine.time(self._time_us())
-            decision: Any = self._call(actor, command, time_us)
+            began = stopwatch_s()
+            work = actor.work
+            assert work is not None, "a started command keeps its actor busy"
+            behavior = actor.table.behavior
+            # As in `_arguments`, whose call would show in what a commit costs.
+            alive = 0 if work.deleted else work.revision
+            decision: Any = behavior.run(
+                action, actor.id.decode(), work.state, alive, time_us, command
+            )
+            if (held := stopwatch_s() - began) > HELD_S:
+                self._blocking.held(behavior, action, held)
             machine.decide(actor, command, decision, time_us)
             self._wake.set()
             if (work := actor.work) is not None and not work.mailbox:
@@ -110,20 +136,78 @@ class Execution:
         error.at = error.at or actor.name
         fail(command, error, self._context.outstanding)
 
-    def _call(self, actor: Actor, command: Command, time_us: int) -> Decision | Awaitable[Decision]:
-        work = actor.work
+    def _start_rest(self, actor: Actor, command: Command) -> bool:
+        """Start what is no plain action; tell whether a task has it now."""
+        if command.action == DELETE:
+            self._delete(actor, command)
+            return False
+        if actor.table.behavior.actions[command.action].is_async:
+            command.started = True
+            self._spawn(self._run_async(actor, command))
+        else:
+            self._spawn(self._run_in_thread(actor, command))
+        return True
+
+    def _delete(self, actor: Actor, command: Command) -> None:
+        """Delete the actor, whatever its type; one that is new or deleted stays as it is."""
+        machine, work = self._machine, actor.work
         assert work is not None, "a started command keeps its actor busy"
-        alive = work.revision if not work.deleted else 0
-        return actor.table.behavior.run(
-            command.action, actor.id.decode(), work.state, alive, time_us, command
-        )
+        command.started = True
+        if work.deleted or not work.revision:
+            decision = Decision(Outcome.UNCHANGED, work.state)
+        else:
+            try:
+                state = actor.table.behavior.initial(actor.id.decode())
+            except UnreadableBody as error:
+                refusal = Refusal(ActionFailed.code, str(error))
+                decision = Decision(Outcome.FAILED, work.state, refusal=refusal)
+            else:
+                decision = Decision(Outcome.APPLIED, state, deleted=True)
+        machine.decide(actor, command, decision, machine.time(self._time_us()))
+        self._wake.set()
+
+    async def _run_in_thread(self, actor: Actor, command: Command) -> None:
+        """Run a plain action in a thread.
+
+        When the partition ends meanwhile, nobody waits for the decision: it is dropped.
+        """
+        machine, behavior = self._machine, actor.table.behavior
+        time_us = machine.time(self._time_us())
+        arguments = _arguments(actor, command, time_us)
+        given_up = False
+
+        def run() -> tuple[Any, float]:
+            if given_up:
+                return None, 0.0
+            command.started = True
+            command.begun = self._now()
+            if not command.is_awaited(command.begun):
+                return None, 0.0
+            began = stopwatch_s()
+            decision = behavior.run(*arguments)
+            return decision, stopwatch_s() - began
+
+        try:
+            decision, seconds = await self._blocking.run_alone((command.type, actor.id), run)
+        except asyncio.CancelledError:
+            given_up = True  # if it still waits for a thread, it needs none any more
+            raise
+        if decision is None:
+            self._expire(actor, command)
+        else:
+            self._blocking.ran(behavior, command.action, seconds)
+            machine.decide(actor, command, decision, time_us)
+            self._wake.set()
+        self._resume()
+        self.start(actor)
 
     async def _run_async(self, actor: Actor, command: Command) -> None:
         machine = self._machine
         time_us = machine.time(self._time_us())
-        decision = self._call(actor, command, time_us)
+        behavior = actor.table.behavior
+        decision = behavior.run(*_arguments(actor, command, time_us))
         if not isinstance(decision, Decision):
-            decision = await decision
+            decision = await self._blocking.watch(behavior, command.action, decision)
         machine.decide(actor, command, decision, machine.time(time_us))
         self._wake.set()
         self._resume()
@@ -270,18 +354,38 @@ class Execution:
             return
         alive = revision if not actor.deleted else 0
         time_us = self._machine.time(self._time_us())
-        behavior = actor.table.behavior
+        behavior, action = actor.table.behavior, command.action
+        command.begun = self._now()
+        arguments = (action, actor.id.decode(), actor.state, alive, time_us, command)
+        is_inline = action in self._inline[command.type]
+        if not (is_inline or behavior.actions[action].is_async):
+            reading = self._read_in_thread(behavior, arguments)
+            self._spawn(self._read_async(actor, command, reading, revision, offset))
+            return
+        began = stopwatch_s()
         try:
-            reply = behavior.read(
-                command.action, actor.id.decode(), actor.state, alive, time_us, command
-            )
+            reply = behavior.read(*arguments)
         except SpawnError as error:
             fail(command, error, self._context.outstanding)
             return
-        if behavior.actions[command.action].is_async:
-            self._spawn(self._read_async(actor, command, reply, revision, offset))
-        else:
+        finally:
+            if is_inline and (held := stopwatch_s() - began) > HELD_S:
+                self._blocking.held(behavior, action, held)
+        if is_inline:
             self._answer(actor, command, reply, revision, offset)
+        else:
+            reading = self._blocking.watch(behavior, action, reply)
+            self._spawn(self._read_async(actor, command, reading, revision, offset))
+
+    async def _read_in_thread(self, behavior: Behavior, arguments: tuple[Any, ...]) -> Any:
+        def read() -> tuple[Any, float]:
+            began = stopwatch_s()
+            reply = behavior.read(*arguments)
+            return reply, stopwatch_s() - began
+
+        reply, seconds = await self._blocking.threads.submit(read)
+        self._blocking.ran(behavior, arguments[0], seconds)
+        return reply
 
     async def _read_async(
         self, actor: Actor, command: Command, running: Awaitable[Any], revision: int, offset: int
@@ -331,11 +435,21 @@ class Execution:
             fail(command, error, self._context.outstanding)
 
 
+def _arguments(
+    actor: Actor, command: Command, time_us: int
+) -> tuple[str, str, Any, int, int, Command]:
+    """Return what `Behavior.run` is called with for the actor's next command."""
+    work = actor.work
+    assert work is not None, "a started command keeps its actor busy"
+    alive = work.revision if not work.deleted else 0
+    return command.action, actor.id.decode(), work.state, alive, time_us, command
+
+
 def _reply_again(behavior: Behavior, command: Command, body: CommitBody) -> Any:
     """Return the reply object of a recorded reply; callers over HTTP get the JSON itself.
 
     Raises: ReplyGone - today's code can't read it.
     """
-    if command.wants_answer or body.refusal is not None:
+    if command.wants_answer or body.refusal is not None or body.action == DELETE:
         return None
     return behavior.decode_reply(body.action, body.reply)

@@ -8,7 +8,6 @@ flush holds up the event loop.
 from __future__ import annotations
 
 import asyncio
-import logging
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final
@@ -20,10 +19,11 @@ from eventstore.snapshots import SnapshotStore
 from spawn.core.actors import UNLOADED, Actor
 from spawn.core.partition import Partition
 from spawn.core.residents import Capture, Captured
+from spawn.runtime.clock import stopwatch_s
+from spawn.runtime.counts import PartitionCounts
+from spawn.runtime.partition_log import PartitionLogger
 
 __all__ = ["UNREADABLE", "Flusher"]
-
-_logger = logging.getLogger("spawn.snapshots")
 
 SLICE: Final = 250
 """Actors encoded between two turns of the event loop: about 1 ms; fewer cost more CPU each."""
@@ -40,12 +40,15 @@ class Flusher:
         at: TopicPartition,
         machine: Partition,
         store: SnapshotStore,
+        counts: PartitionCounts,
         state_bytes_max: int,
         read_again: Callable[[], Awaitable[None]],
     ) -> None:
         self._at = at
         self._machine = machine
         self._store = store
+        self._counts = counts
+        self._log = PartitionLogger("spawn.snapshots", at)
         self._state_bytes_max = state_bytes_max
         self._read_again = read_again
         self.state_bytes = 64.0
@@ -60,16 +63,23 @@ class Flusher:
         machine = self._machine
         if machine.fold.position <= machine.residents.base:
             return True
+        counts = self._counts
         capture = machine.residents.capture(machine.fold)
+        counts.capture()
+        started = stopwatch_s()
         applied = False
         try:
             applied = await self._store.flush(
                 self._at, capture.checkpoint, capture.base, self._slices(capture)
             )
         finally:
+            counts.flushed(applied)
             if applied:
                 machine.residents.flushed(capture)
+                counts.flushed_actors += len(capture.actors)
+                counts.flush_seconds.observe(stopwatch_s() - started)
             else:
+                counts.flush_failures += 1
                 machine.residents.flush_failed(capture)
         if not applied:
             await self._read_again()
@@ -109,7 +119,13 @@ class Flusher:
         try:
             fingerprint, data = behavior.encode_state(captured.state)
         except (TypeError, ValueError) as error:
-            _logger.warning("%s has a state that can't be stored: %s", actor.name, error)
+            fields = {
+                "actor": actor.name,
+                "revision": captured.revision,
+                "offset": captured.offset,
+            }
+            text = "%s has a state that can't be stored: %s"
+            self._log.warning(text, actor.name, error, extra=fields)
             return _unreadable_row(captured, name)
         self.state_bytes += (len(data) - self.state_bytes) * 0.01
         if len(data) > self._state_bytes_max:

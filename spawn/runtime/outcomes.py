@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 
 import msgspec
@@ -13,20 +14,39 @@ from spawn.core.commands import Answer, Command
 from spawn.core.decision import Refusal
 from spawn.core.ids import Position
 from spawn.errors import ActionFailed, BodyTooLarge, KeyReused, Rejected, SpawnError
+from spawn.runtime.counts import Outstanding
 
 __all__ = ["KEY_REUSED", "fail", "refused", "settle"]
 
 KEY_REUSED = KeyReused.code
 
 
-def settle(entries: Sequence[Entry], at: TopicPartition, outstanding: set[Command]) -> None:
-    """Tell the waiters of committed commands their outcomes, which stand in the log."""
+def settle(
+    entries: Sequence[Entry], at: TopicPartition, outstanding: Outstanding, now: float
+) -> None:
+    """Tell the waiters of committed commands their outcomes, which stand in the log.
+
+    `now` is on the clock of `Command.begun`.
+    """
+    measured = outstanding.call_seconds
+    bounds, counts = measured.bounds, measured.counts
+    total, low, high, index, alike = 0.0, 0.0, 0.0, 0, 0
     for entry in entries:
         command, decision = entry.command, entry.decision
         outstanding.discard(command)
+        seconds = now - (command.arrived or command.begun)
+        total += seconds
+        if not low < seconds <= high:  # else it belongs where the one before it did
+            counts[index] += alike
+            alike, index = 0, bisect_left(bounds, seconds)
+            low = bounds[index - 1] if index else 0.0
+            high = bounds[index] if index < len(bounds) else float("inf")
+        alike += 1
         waiter = command.waiter
         if waiter is not None and not waiter.done():
             if decision.outcome > Outcome.UNCHANGED:
+                how = "rejected" if decision.outcome is Outcome.REJECTED else "failed"
+                outstanding.outcomes[command.type, command.action, how] += 1
                 waiter.set_exception(refused(decision.outcome, decision.refusal, entry.actor.name))
             elif not command.wants_answer:
                 waiter.set_result(decision.reply)
@@ -37,12 +57,16 @@ def settle(entries: Sequence[Entry], at: TopicPartition, outstanding: set[Comman
                 waiter.set_result(Answer(decision.reply_json, revision, Position(*at, offset)))
         if command.joined is not None:
             copies = [msgspec.structs.replace(entry, command=copy) for copy in command.joined]
-            settle(copies, at, outstanding)
+            settle(copies, at, outstanding, now)
+    counts[index] += alike
+    measured.total += total
 
 
-def fail(command: Command, error: SpawnError, outstanding: set[Command]) -> None:
+def fail(command: Command, error: SpawnError, outstanding: Outstanding) -> None:
     """Tell a command's waiters that it has no outcome here, and why."""
     outstanding.discard(command)
+    if not isinstance(error, Rejected):  # that code is the actor's own, and stands in a record
+        outstanding.refusals[error.code] += 1
     if command.waiter is not None and not command.waiter.done():
         command.waiter.set_exception(error)
     for copy in command.joined or ():

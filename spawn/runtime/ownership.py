@@ -10,13 +10,13 @@ notices too. Safety never rests on any of this: it is the log protocol's.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from eventstore.errors import LogError, UnreadablePrefix
 from spawn.core.partition import Phase
 from spawn.errors import Fenced, PartitionStopped
+from spawn.runtime.partition_log import PartitionLogger
 from spawn.runtime.partition_worker import PartitionWorker
 from spawn.runtime.takeover import PartitionLost
 from spawn.runtime.tasks import first_error
@@ -24,7 +24,7 @@ from spawn.runtime.waiting import Backoff
 
 __all__ = ["Ownership"]
 
-_logger = logging.getLogger("spawn.node")
+_LOGGER: Final = "spawn.node"
 
 _LOOK_S: Final = 1.0
 _GRACE_S: Final = 2.0
@@ -62,11 +62,12 @@ class Ownership:
     async def _keep(self, worker: PartitionWorker) -> None:
         reason = "start"
         backoff = Backoff()
+        log = PartitionLogger(_LOGGER, worker.at)
         while True:
             try:
                 await worker.serve(reason)
             except PartitionLost as lost:
-                _logger.warning("%s", lost)
+                log.warning("%s", lost, extra={"offset": lost.offset})
                 if worker is self._deciding or not await self._ours():
                     raise await self._fenced(lost, worker) from lost
                 reason = "retake"
@@ -80,11 +81,12 @@ class Ownership:
     async def _ours(self) -> bool:
         """Tell whether the deciding partition is ours, as its log says to its end."""
         backoff = Backoff()
+        log = PartitionLogger(_LOGGER, self._deciding.at)
         while self._deciding.machine.phase is not Phase.STOPPED:
             try:
                 return await self._deciding.owned_in_log()
             except (LogError, UnreadablePrefix) as error:
-                _logger.warning("%s can't be read: %s", self._deciding.at, error)
+                log.warning("%s can't be read: %s", self._deciding.at, error)
                 await backoff.sleep()
         return False
 

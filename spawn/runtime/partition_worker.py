@@ -7,7 +7,6 @@ bounded by the node's number of calls; each gives up at its own deadline.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from typing import Final
 
@@ -23,15 +22,16 @@ from spawn.errors import Draining, OutcomeUnknown, SpawnError, StoreUnreachable
 from spawn.runtime.activation import BATCH, Activation
 from spawn.runtime.appends import Appends
 from spawn.runtime.context import NodeContext
+from spawn.runtime.counts import PartitionCounts, keep_arrivals
 from spawn.runtime.execution import STATE_READ, Execution
 from spawn.runtime.flushing import Flusher, keep_flushing
+from spawn.runtime.following import Followers
 from spawn.runtime.outcomes import fail, settle
-from spawn.runtime.takeover import take_over
+from spawn.runtime.partition_log import PartitionLogger
+from spawn.runtime.takeover import PartitionLost, take_over
 from spawn.runtime.tasks import first_error
 
 __all__ = ["PartitionWorker"]
-
-_logger = logging.getLogger("spawn.partition")
 
 _DRAIN_POLL_S: Final = 0.01
 
@@ -46,6 +46,10 @@ class PartitionWorker:
         self._context = context
         self._behaviors = behaviors
         self.machine = Partition(behaviors, context.settings.limits)
+        self.counts = PartitionCounts()
+        self.followers = Followers()
+        self._log = PartitionLogger("spawn.partition", at)
+        self._now = asyncio.get_running_loop().time
         self.active = asyncio.Event()
         self.settled = asyncio.Event()
         """Set once it was active for the first time, or is refused for good."""
@@ -59,7 +63,6 @@ class PartitionWorker:
         self._loads = asyncio.Event()
         self._flush = asyncio.Event()
         self._flushing = asyncio.Lock()
-        self._fences = 0
 
     # --- life ------------------------------------------------------------------------------------
 
@@ -73,9 +76,11 @@ class PartitionWorker:
         """
         context = self._context
         try:
-            machine = await take_over(context, self.at, self._behaviors, reason, self._keep)
+            machine = await self._take_over(reason)
             async with asyncio.TaskGroup() as tasks:
-                self._appends = Appends(context, self.at, machine, self._settle, self._resumed)
+                self._appends = Appends(
+                    context, self.at, machine, self.counts, self._settle, self._resumed
+                )
                 self._execution = Execution(context, self.at, machine, tasks, self._appends.wake)
                 activation = Activation(self.at, machine, context.log, context.store)
                 self._activation = activation
@@ -83,6 +88,7 @@ class PartitionWorker:
                     self.at,
                     machine,
                     context.store,
+                    self.counts,
                     context.settings.state_bytes_max,
                     activation.read_again,
                 )
@@ -96,16 +102,40 @@ class PartitionWorker:
                     )
                 )
                 self._begin()
+        except PartitionLost:
+            self.counts.fences += 1
+            raise
         except BaseExceptionGroup as group:
-            self._fences += 1
-            raise first_error(group) from group
+            error = first_error(group)
+            if isinstance(error, PartitionLost):
+                self.counts.fences += 1
+            raise error from group
         finally:
             self._end()
 
+    async def _take_over(self, reason: str) -> Partition:
+        started = self._now()
+        machine = await take_over(self._context, self.at, self._behaviors, reason, self._keep)
+        seconds = self._now() - started
+        self.counts.takeover_seconds.observe(seconds)
+        position = machine.fold.position
+        tail = position - machine.residents.base
+        fields = {
+            "claim": machine.mine.hex(),
+            "epoch": machine.fold.fence.epoch,
+            "offset": position,
+        }
+        text = "%s: taken over (%s) in %.2f s, %d records behind the checkpoint"
+        self._log.info(text, self.at, reason, seconds, tail, extra=fields)
+        return machine
+
     def _keep(self, machine: Partition) -> None:
+        self.counts.keep(self.machine)
         self.machine = machine
 
     def _begin(self) -> None:
+        if self.machine.residents.dirty:
+            self.counts.changed_at = self._now()
         self.active.set()
         self.settled.set()
         waiting, self._waiting = self._waiting, []
@@ -121,6 +151,7 @@ class PartitionWorker:
         """
         self.active.clear()
         self._execution = self._appends = self._activation = self._flusher = None
+        self.followers.look_again()
         machine = self.machine
         if machine.phase is not Phase.FENCED:
             for entry in machine.inflight:
@@ -129,7 +160,9 @@ class PartitionWorker:
             machine.inflight = []
             if machine.phase is not Phase.STOPPED:
                 machine.phase = Phase.FENCED
-        self._waiting = [*machine.unsettled(), *self._waiting]
+        unsettled = machine.unsettled()
+        keep_arrivals(unsettled)
+        self._waiting = [*unsettled, *self._waiting]
         if self._refusal is not None:
             self.refuse(self._refusal)
 
@@ -155,7 +188,8 @@ class PartitionWorker:
             return
         behavior = machine.residents.tables[command.type].behavior
         try:
-            if command.action == STATE_READ or behavior.actions[command.action].read_only:
+            action = behavior.actions.get(command.action)
+            if command.action == STATE_READ or (action is not None and action.read_only):
                 command.strict = behavior.settings.strict_reads
                 execution.read(command)
             elif command.request is not None and (
@@ -166,6 +200,8 @@ class PartitionWorker:
                 actor = machine.arrive(command)
                 if actor is not None:
                     execution.start(actor)
+                else:
+                    command.arrived = self._now()
         except SpawnError as error:
             self._tell(command, error)
             return
@@ -176,11 +212,17 @@ class PartitionWorker:
         if self._refusal is not None:
             self._tell(command, self._refusal)
         else:
+            command.arrived = command.arrived or self._now()
             self._waiting.append(command)
 
     def _settle(self, entries: Sequence[Entry]) -> None:
         """Tell outcomes that stand in the log, start who waited for them, run allowed reads."""
-        settle(entries, self.at, self._context.outstanding)
+        now = self._now()
+        settle(entries, self.at, self._context.outstanding, now)
+        if not self.counts.changed_at:
+            self.counts.changed_at = now
+        if self.followers.by_actor:
+            self.followers.tell(entries, self.at)
         execution, machine = self._execution, self.machine
         if execution is None:
             return
@@ -218,6 +260,7 @@ class PartitionWorker:
             broken = await activation.load(batch)
         except (SnapshotsUnavailable, LogUnavailable) as error:
             broken = {}
+            self._count_failure(error)
             for actor in batch:
                 if actor.state is not UNLOADED:
                     continue
@@ -229,8 +272,10 @@ class PartitionWorker:
                 execution.refuse_all(machine.residents.load_failed(actor), refusal)
         for actor in batch:
             if actor in broken:
-                execution.park(actor, broken[actor])
+                self._park(execution, actor, broken[actor])
                 continue
+            if actor.state is not UNLOADED:
+                self.counts.loads += 1
             work = actor.work
             if work is None:
                 continue
@@ -238,6 +283,16 @@ class PartitionWorker:
             for command in reads:
                 execution.read(command)
             execution.start(actor)
+
+    def _park(self, execution: Execution, actor: Actor, reason: str) -> None:
+        self.counts.parked += 1
+        execution.park(actor, reason)
+
+    def _count_failure(self, error: SnapshotsUnavailable | LogUnavailable) -> None:
+        if isinstance(error, LogUnavailable):
+            self._context.outstanding.log_failures += 1
+        else:
+            self._context.outstanding.store_failures += 1
 
     async def _flush_once(self) -> None:
         """Load what is dirty and only known as bytes, then write one checkpoint.
@@ -248,12 +303,16 @@ class PartitionWorker:
         if flusher is None or execution is None or activation is None:
             return
         async with self._flushing:
-            while unloaded := self._unloaded():
-                for start in range(0, len(unloaded), BATCH):
-                    broken = await activation.load(unloaded[start : start + BATCH])
-                    for actor, reason in broken.items():
-                        execution.park(actor, reason)
-            await flusher.flush()
+            try:
+                while unloaded := self._unloaded():
+                    for start in range(0, len(unloaded), BATCH):
+                        broken = await activation.load(unloaded[start : start + BATCH])
+                        for actor, reason in broken.items():
+                            self._park(execution, actor, reason)
+                await flusher.flush()
+            except (SnapshotsUnavailable, LogUnavailable) as error:
+                self._count_failure(error)
+                raise
 
     def _unloaded(self) -> Sequence[Actor]:
         """Return the dirty actors that a flush could not write whole: their keys would be lost."""
@@ -278,7 +337,7 @@ class PartitionWorker:
             async with asyncio.timeout_at(deadline):
                 await self._flush_once()
         except (TimeoutError, SnapshotsUnavailable, LogUnavailable) as error:
-            _logger.warning("%s: not flushed at the stop: %r", self.at, error)
+            self._log.warning("%s: not flushed at the stop: %r", self.at, error)
         if self._busy() or self.machine.phase is not Phase.ACTIVE:
             return
         value = self.machine.release()
@@ -287,7 +346,7 @@ class PartitionWorker:
                 time_ms = self._context.clock.time_us() // 1000
                 await self._context.log.append(self.at, (LogRecord(None, value),), time_ms)
         except (TimeoutError, LogUnavailable) as error:
-            _logger.warning("%s: its release may not stand in the log: %r", self.at, error)
+            self._log.warning("%s: its release may not stand in the log: %r", self.at, error)
 
     async def quiesce(self, error: SpawnError, deadline: float) -> None:
         """Refuse everything new and wait, until `deadline`, for what is on its way into the log."""
@@ -307,12 +366,16 @@ class PartitionWorker:
         """
         machine, log = self.machine, self._context.log
         fence, position = machine.fold.fence.copy(), machine.fold.position
-        _, end = await log.bounds(self.at)
-        if end <= position:
-            return fence.claim in machine.claims
         records: list[StoredRecord] = []
-        async for chunk in log.read(self.at, position, end):
-            records += chunk
+        try:
+            _, end = await log.bounds(self.at)
+            if end <= position:
+                return fence.claim in machine.claims
+            async for chunk in log.read(self.at, position, end):
+                records += chunk
+        except LogUnavailable as error:
+            self._count_failure(error)
+            raise
         for stored in records:
             prefix = decode_prefix(stored.value)
             if prefix is not None:
@@ -327,7 +390,7 @@ class PartitionWorker:
 
     def statistics(self) -> PartitionStatistics:
         """Return what the partition is doing."""
-        machine = self.machine
+        machine, counts = self.machine, self.counts
         return PartitionStatistics(
             topic=self.at.topic,
             partition=self.at.partition,
@@ -339,17 +402,21 @@ class PartitionWorker:
             dirty=len(machine.residents.dirty),
             uncommitted=len(machine.pending) + len(machine.inflight),
             waiting=len(self._waiting),
-            commits=machine.commits,
-            batches=machine.batches,
-            barriers=machine.barriers,
-            fences=self._fences,
+            commits=counts.commits + machine.commits,
+            batches=counts.batches + machine.batches,
+            barriers=counts.barriers + machine.barriers,
+            fences=counts.fences,
+            appended_bytes=counts.appended_bytes,
+            takeovers=sum(counts.takeover_seconds.counts),
+            recoveries=counts.recoveries,
+            flushes=sum(counts.flush_seconds.counts),
+            flush_failures=counts.flush_failures,
+            flushed_actors=counts.flushed_actors,
+            unflushed_s=counts.unflushed_s(self._now()),
+            loads=counts.loads,
+            parked=counts.parked,
+            passivations=counts.passivations,
         )
-
-    @property
-    def latencies(self) -> tuple[Sequence[int], float]:
-        """Append latencies so far: counts per bucket, and their sum in seconds."""
-        appends = self._appends
-        return ((), 0.0) if appends is None else (appends.buckets, appends.seconds)
 
     @property
     def state_bytes(self) -> float:

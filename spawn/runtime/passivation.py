@@ -54,20 +54,20 @@ class Passivation:
         limit = -1
         if (excess := self._excess()) > 0:
             touched: Counter[int] = Counter()
-            for _, table in self._tables():
+            for _, _, table in self._tables():
                 async for actors in _sliced(table):
                     touched.update([a.touched for a in actors if _may_go(a)])
             limit = oldest_ticks(touched, excess)
-        for residents, table in self._tables():
+        for worker, residents, table in self._tables():
             before = max(limit + 1, self._tick - table.behavior.settings.idle_timeout_s)
             async for actors in _sliced(table):
                 for actor in actors:
-                    if actor.touched < before:
-                        residents.evict(actor)
+                    if actor.touched < before and residents.evict(actor):
+                        worker.counts.passivations += 1
 
-    def _tables(self) -> Sequence[tuple[Residents, Table]]:
-        all_residents = [worker.machine.residents for worker in self._workers]
-        return [(r, table) for r in all_residents for table in r.tables.values()]
+    def _tables(self) -> Sequence[tuple[PartitionWorker, Residents, Table]]:
+        residents = [(worker, worker.machine.residents) for worker in self._workers]
+        return [(w, r, table) for w, r in residents for table in r.tables.values()]
 
     def _excess(self) -> int:
         """Return how many actors are too many for the memory they may take."""

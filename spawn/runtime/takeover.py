@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
@@ -19,11 +18,12 @@ from spawn.core.partition import WAIT_S, Partition
 from spawn.errors import ForeignLog, PartitionStopped
 from spawn.runtime.clock import random_id
 from spawn.runtime.context import NodeContext
+from spawn.runtime.partition_log import PartitionLogger
 from spawn.runtime.waiting import Backoff
 
 __all__ = ["OwnRecord", "PartitionLost", "append_claim", "read_owner", "take_over"]
 
-_logger = logging.getLogger("spawn.partition")
+_LOGGER: Final = "spawn.partition"
 
 _REPLAY_SLICE: Final = 2_000
 """Records folded between two turns of the event loop: a few milliseconds."""
@@ -77,7 +77,11 @@ async def take_over(
                 await _read_to_end(context, at, machine)
                 await _claim(context, at, machine, reason)
         except (LogUnavailable, SnapshotsUnavailable) as error:
-            _logger.warning("%s: taking it over waits: %s", at, error)
+            if isinstance(error, LogUnavailable):
+                context.outstanding.log_failures += 1
+            else:
+                context.outstanding.store_failures += 1
+            PartitionLogger(_LOGGER, at).warning("%s: taking it over waits: %s", at, error)
             await backoff.sleep()
             continue
         except (LossDetected, UnreadablePrefix) as error:
@@ -99,7 +103,8 @@ async def _read_to_end(context: NodeContext, at: TopicPartition, machine: Partit
     try:
         first = machine.restore(checkpoint, start)
     except CheckpointUnreadable as error:
-        _logger.warning("%s: %s; reading the log from its start", at, error)
+        log = PartitionLogger(_LOGGER, at)
+        log.warning("%s: %s; reading the log from its start", at, error)
         first = machine.restore(None, start)
     await _refuse_foreign(context, at, start, end)
     try:

@@ -52,9 +52,12 @@ class Call(Protocol[P, R_co]):
 class Action(Generic[P, R]):
     """A method that others may call; `Counter.add` is one."""
 
-    def __init__(self, function: Callable[..., Any], *, read_only: bool) -> None:
+    def __init__(
+        self, function: Callable[..., Any], *, read_only: bool, blocking: bool = False
+    ) -> None:
         self.function = function
         self.read_only = read_only
+        self.blocking = blocking
         self.name = function.__name__
         self.__doc__ = function.__doc__
 
@@ -90,6 +93,19 @@ class _CallOnSelf:
     options = __call__
 
 
+class _OfBlocking:
+    """The type of `action(blocking=True)`: takes plain methods only."""
+
+    __slots__ = ("_blocking", "_read_only")
+
+    def __init__(self, *, read_only: bool, blocking: bool) -> None:
+        self._read_only = read_only
+        self._blocking = blocking
+
+    def __call__(self, method: Callable[Concatenate[Any, P], R], /) -> Action[P, R]:
+        return Action(method, read_only=self._read_only, blocking=self._blocking)
+
+
 class _Decorator:
     """The type of `action`; see there."""
 
@@ -101,8 +117,18 @@ class _Decorator:
     ) -> Action[P, R]: ...
     @overload
     def __call__(self, method: Callable[Concatenate[Any, P], R], /) -> Action[P, R]: ...
-    def __call__(self, method: Callable[..., Any], /) -> Action[Any, Any]:
-        """Make a method an action that may change the actor: a command, which leaves a record."""
+    @overload
+    def __call__(self, /, *, blocking: bool) -> _OfBlocking: ...
+    def __call__(
+        self, method: Callable[..., Any] | None = None, /, *, blocking: bool = False
+    ) -> Action[Any, Any] | _OfBlocking:
+        """Make a method an action that may change the actor: a command, which leaves a record.
+
+        `blocking`: it is a plain method that waits (for a disk, a lock, another program) or
+        computes for long: it runs in a thread, and the node goes on meanwhile.
+        """
+        if method is None:
+            return _OfBlocking(read_only=False, blocking=blocking)
         return Action(method, read_only=False)
 
     @overload
@@ -111,8 +137,17 @@ class _Decorator:
     ) -> Action[P, R]: ...
     @overload
     def read(self, method: Callable[Concatenate[Any, P], R], /) -> Action[P, R]: ...
-    def read(self, method: Callable[..., Any], /) -> Action[Any, Any]:
-        """Make a method a read-only action: runs on the committed state, leaves no record."""
+    @overload
+    def read(self, /, *, blocking: bool) -> _OfBlocking: ...
+    def read(
+        self, method: Callable[..., Any] | None = None, /, *, blocking: bool = False
+    ) -> Action[Any, Any] | _OfBlocking:
+        """Make a method a read-only action: runs on the committed state, leaves no record.
+
+        `blocking`: as for `@action`.
+        """
+        if method is None:
+            return _OfBlocking(read_only=True, blocking=blocking)
         return Action(method, read_only=True)
 
 
@@ -120,5 +155,8 @@ action: Final = _Decorator()
 """Makes a plain or async method of an actor callable by others.
 
 `@action` may change the state; `@action.read` only looks at it, runs beside commands of the same
-actor and sees what the last acknowledged one left.
+actor and sees what the last acknowledged one left. A plain method runs in the event loop's own
+thread, which is what makes it fast; one that blocks says so, `@action(blocking=True)`, and gets a
+thread. One that holds the loop for over 50 ms without saying so is named in the log, and gets one
+from then on.
 """

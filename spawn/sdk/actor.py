@@ -14,18 +14,19 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Never, NoReturn, TypeGuard
 
-import msgspec
-
 from spawn.core.behavior import TypeSettings
-from spawn.core.commands import Command
 from spawn.core.decision import EventData
 from spawn.errors import InvalidTarget
+from spawn.sdk.actions import action
 from spawn.sdk.avro_schema import EPOCH
 from spawn.sdk.definition import ActorDefinition, define
+from spawn.sdk.run import ActorLogger, Run, deadline_of, dice_of, logger_of, request_of
 from spawn.sdk.shapes import place_of, type_text
 from spawn.sdk.values import UnresolvedName
 
 if TYPE_CHECKING:
+    from random import Random  # noqa: TID251 - a type; it is seeded
+
     from typing_extensions import TypeVar
 
     State = TypeVar("State")
@@ -34,29 +35,9 @@ else:
     State = typing.TypeVar("State")
     Event = typing.TypeVar("Event")
 
-__all__ = ["Actor", "EventKind", "Run", "definition_of", "is_actor_type", "new_instance", "set_run"]
+__all__ = ["Actor", "Run", "definition_of", "is_actor_type", "new_instance", "set_run"]
 
-EventKind = tuple[
-    str, bytes, Callable[[Any], bytes], Callable[[Any, Any], Any], Callable[[Any], object]
-]
-"""(name, fingerprint, writer, evolve, check of the state)."""
 _NO_METADATA: Final[Mapping[str, str]] = MappingProxyType({})
-
-
-class Run(msgspec.Struct):
-    """One run of one action: what `self` speaks for."""
-
-    type_name: str
-    id: str
-    state: Any
-    revision: int
-    time_us: int
-    command: Command | None
-    kinds: Mapping[type, EventKind]
-    """Of the events that may be emitted; empty: state style."""
-    closed: str = ""
-    """Why nothing may be changed (any more); empty: it may."""
-    events: list[EventData] = msgspec.field(default_factory=list)
 
 
 class Actor(Generic[State, Event]):
@@ -93,7 +74,10 @@ class Actor(Generic[State, Event]):
 
     @property
     def revision(self) -> int:
-        """How many commits have changed the actor; 0: none yet, it is new."""
+        """How many commits have changed the actor; 0: it is new (never written, or deleted).
+
+        After a deletion the count goes on: the first commit of the new life is one above it.
+        """
         return self.__spawn_run__.revision
 
     @property
@@ -112,6 +96,57 @@ class Actor(Generic[State, Event]):
         """What the caller sent along with the command."""
         command = self.__spawn_run__.command
         return (command.metadata if command is not None else None) or _NO_METADATA
+
+    @property
+    def request_id(self) -> str:
+        """The same in every run of this command: its number, its idempotency key, or a digest."""
+        return request_of(self.__spawn_run__)
+
+    @property
+    def deadline(self) -> datetime:
+        """When the caller stops waiting, in UTC; in `on_activate` the end of time."""
+        return deadline_of(self.__spawn_run__)
+
+    @property
+    def random(self) -> Random:
+        """A random source; a repetition of this run at the same `self.time` gets its numbers again.
+
+        Seeded with type, id, revision and time: good for choices, not for secrets.
+        """
+        return dice_of(self.__spawn_run__)
+
+    @property
+    def log(self) -> ActorLogger:
+        """A logger (`spawn.actor.<Type>`) whose records have fields: actor, action, revision.
+
+        Actions never run in a replay, so neither does what they log.
+        """
+        return logger_of(self.__spawn_run__)
+
+    @action.read
+    def get_state(self) -> State:
+        """Return the state; the default query, which a class may replace by one of its own."""
+        return self.state
+
+    def delete(self) -> None:
+        """Delete the actor with this action's commit: it starts again from its initial state.
+
+        The revision goes on and its history stays in the log. It says all that the action does: an
+        action that deletes emits nothing and sets no state, before or after. To delete an actor
+        that is new changes nothing. When the action raises, it never happened.
+        """
+        run = self.__spawn_run__
+        if run.closed:
+            if run.deleted:
+                return
+            raise TypeError(f"{run.type_name} can't be deleted: {run.closed}")
+        if run.changed or len(run.events) > run.created:
+            raise TypeError(
+                f"{run.type_name} can't be deleted: this action has changed it already, and "
+                "nobody would see that change; delete in an action that does only that"
+            )
+        run.deleted = True
+        run.closed = "this action has deleted the actor"
 
     def emit(self, event: Event, /) -> None:
         """Apply an event to `self.state`, and to the actor once this action's commit is in the log.
@@ -197,6 +232,7 @@ class Actor(Generic[State, Event]):
                 f"{run.type_name} is event-sourced: write self.emit(...), evolve makes the state"
             )
         run.state = value
+        run.changed = True
 
     def _refuse_emit(self, event: object) -> NoReturn:
         run = self.__spawn_run__

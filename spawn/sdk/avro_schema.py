@@ -12,12 +12,14 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 from spawn.errors import InvalidTarget
+from spawn.sdk.messages import message_schema
 from spawn.sdk.shapes import (
     MISSING,
     EnumShape,
     FieldShape,
     ListShape,
     MapShape,
+    MessageShape,
     RecordShape,
     ScalarShape,
     Shape,
@@ -77,6 +79,11 @@ def _schema(shape: Shape, named: set[str]) -> Any:
             return {"type": "enum", "name": cls.__name__, "symbols": symbols}
         case RecordShape():
             return _dataclass(shape, named)
+        case MessageShape(type=cls):
+            if cls.__name__ in named:
+                return cls.__name__
+            named.add(cls.__name__)
+            return message_schema(cls)
 
 
 def _record(name: str, fields: dict[str, Shape], named: set[str]) -> Any:

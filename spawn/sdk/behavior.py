@@ -13,14 +13,17 @@ from typing import Any, Final
 
 from eventstore.errors import UnreadableBody
 from eventstore.records import Outcome
-from spawn.core.behavior import ActionInfo, SchemaUse, TypeSettings
+from spawn.core.behavior import ActionInfo, SchemaUse, TypeDescription, TypeSettings
 from spawn.core.commands import Command
 from spawn.core.decision import Decision, Refusal
 from spawn.errors import ActionFailed, InvalidTarget, Rejected, ReplyGone
-from spawn.sdk.actor import Actor, Run, definition_of, new_instance, set_run
+from spawn.sdk.actor import Actor, definition_of, new_instance, set_run
 from spawn.sdk.carrying import Unfit, encode_json
+from spawn.sdk.causes import cause, goes_on, text_of
 from spawn.sdk.definition import ActionPlan
+from spawn.sdk.describing import describe
 from spawn.sdk.history import History
+from spawn.sdk.run import Run
 from spawn.sdk.settings import settings_of
 from spawn.sdk.shapes import place_of
 from spawn.sdk.values import UnresolvedName
@@ -28,10 +31,6 @@ from spawn.sdk.values import UnresolvedName
 __all__ = ["ClassBehavior"]
 
 _LOGGER: Final = logging.getLogger("spawn.actor")
-_CAUSE_LENGTH_MAX: Final = 1_000
-"""Characters of a foreign exception's text that go into record and answer."""
-_Begun = tuple[Any, int]
-"""State and number of events with which the action itself begins."""
 _APPLIED: Final = Outcome.APPLIED
 _new: Final = object.__new__
 _ENDED: Final = "the action has ended"
@@ -57,8 +56,14 @@ class ClassBehavior:
             name: plan.info for name, plan in definition.actions.items()
         }
         self.has_on_activate = definition.has_on_activate
+        self._copy = definition.copy
         self._running = {
-            name: (plan.info.is_async, plan.function, plan.reply.passed, plan)
+            name: (
+                plan.info.is_async,
+                plan.function,
+                plan.reply.passed if definition.copy is None else frozenset(),
+                plan,
+            )
             for name, plan in definition.actions.items()
         }
         self._definition = definition
@@ -69,11 +74,15 @@ class ClassBehavior:
         self.evolve = self._history.fold
         self.decode_state = self._history.decode_state
         self.encode_state = self._history.encode_state
+        self.event_json = self._history.event_json
         self.state_json = encode_json
 
     @property
     def schemas(self) -> Sequence[SchemaUse]:
         return self._history.schemas
+
+    def describe(self) -> TypeDescription:
+        return describe(self.cls, self._definition)
 
     def initial(self, actor_id: str) -> Any:
         try:
@@ -81,9 +90,9 @@ class ClassBehavior:
             self._definition.check_state(state)
         except Exception as error:
             raise UnreadableBody(
-                f"initial of {self.type}/{actor_id} raised {_cause(error)}"
+                f"initial of {self.type}/{actor_id} raised {cause(error)}"
             ) from error
-        return state
+        return state if self._copy is None else self._copy(state)
 
     def decode_arguments(self, action: str, payload: bytes) -> tuple[Any, ...]:
         return self.plans[action].parameters.decode(payload)
@@ -94,60 +103,97 @@ class ClassBehavior:
         self, action: str, actor_id: str, state: Any, revision: int, time_us: int, command: Command
     ) -> Decision | Awaitable[Decision]:
         is_async, function, passed, plan = self._running[action]
+        if self._copy is not None:
+            state = self._copy(before := state)
+        else:
+            before = state
         run = Run(self.type, actor_id, state, revision, time_us, command, self._kinds)
         if is_async:
-            return self._run_async(plan, run, command)
+            return self._run_async(plan, run, command, before)
         instance = _new(self.cls)
         set_run(instance, run)
         try:
             if revision == 0 and self._on_create is not None:
-                self._on_create(instance)
-                begun: _Begun = (run.state, len(run.events))
+                state = self._create(instance, run)
                 reply = function(instance, *command.arguments)
-                return self._decide(plan, run, reply, state, begun)
+                return self._decide(plan, run, reply, before, state)
             reply = function(instance, *command.arguments)
             if type(reply) in passed and run.events:
                 # The usual case, written out; `_decide` comes to the same.
                 return Decision(_APPLIED, run.state, reply, encode_json(reply), run.events)
-            return self._decide(plan, run, reply, state, (state, 0))
+            return self._decide(plan, run, reply, before, state)
         except Rejected as error:
-            return Decision(Outcome.REJECTED, state, refusal=_refusal(error))
-        except Exception as error:  # noqa: BLE001 - user code's; logged, and told to the caller
-            return self._fail(plan, run, state, error)
+            return Decision(Outcome.REJECTED, before, refusal=_refusal(error))
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                _log_failure(plan, run, error)
+                raise
+            return self._fail(plan, run, before, error)
         finally:
             run.closed = _ENDED
 
-    async def _run_async(self, plan: ActionPlan, run: Run, command: Command) -> Decision:
+    async def _run_async(
+        self, plan: ActionPlan, run: Run, command: Command, before: Any
+    ) -> Decision:
         state = run.state
         instance = new_instance(self.cls, run)
-        begun: _Begun = (state, 0)
         try:
             if run.revision == 0 and self._on_create is not None:
-                self._on_create(instance)
-                begun = (run.state, len(run.events))
+                state = self._create(instance, run)
             reply = await plan.function(instance, *command.arguments)
-            return self._decide(plan, run, reply, state, begun)
+            return self._decide(plan, run, reply, before, state)
         except Rejected as error:
-            return Decision(Outcome.REJECTED, state, refusal=_refusal(error))
-        except Exception as error:  # noqa: BLE001 - user code's; logged, and told to the caller
-            return self._fail(plan, run, state, error)
+            return Decision(Outcome.REJECTED, before, refusal=_refusal(error))
+        except BaseException as error:
+            if goes_on(error):
+                raise
+            return self._fail(plan, run, before, error)
         finally:
             run.closed = _ENDED
 
-    def _decide(
-        self, plan: ActionPlan, run: Run, reply: Any, before: Any, begun: _Begun
-    ) -> Decision:
-        """Weigh what the action did; what `on_create` did alone counts for nothing."""
+    def _create(self, instance: Any, run: Run) -> Any:
+        """Run `on_create`; return the state with which the action itself begins."""
+        assert self._on_create is not None, "it is called only where there is one"
+        self._on_create(instance)
+        if run.deleted:
+            raise TypeError("on_create can't delete what it creates")
+        run.created, run.changed = len(run.events), False
+        return run.state
+
+    def _decide(self, plan: ActionPlan, run: Run, reply: Any, before: Any, begun: Any) -> Decision:
+        """Weigh what the action did; what `on_create` did alone counts for nothing.
+
+        `begun` is the state with which the action itself began.
+        """
         reply, reply_json = plan.reply.carry(reply, "the reply")
-        state, created = begun
-        if len(run.events) > created:
-            return Decision(_APPLIED, run.state, reply, reply_json, run.events)
-        if run.state is state:
+        if run.deleted:
+            if run.revision == 0:
+                return Decision(Outcome.UNCHANGED, before, reply, reply_json)
+            state = self.initial(run.id)
+            return Decision(_APPLIED, state, reply, reply_json, deleted=True)
+        if len(run.events) > run.created:
+            state = run.state if self._copy is None else self._replayed(run, before)
+            return Decision(_APPLIED, state, reply, reply_json, run.events)
+        if run.state is begun:
+            if self._copy is not None and not run.created:
+                self._refuse_change_in_place(run, before)
             return Decision(Outcome.UNCHANGED, before, reply, reply_json)
         replaced = self.encode_state(run.state)
-        return Decision(_APPLIED, run.state, reply, reply_json, (), replaced)
+        state = run.state if self._copy is None else self.decode_state(replaced)
+        return Decision(_APPLIED, state, reply, reply_json, (), replaced)
 
-    def _fail(self, plan: ActionPlan, run: Run, state: Any, error: Exception) -> Decision:
+    def _replayed(self, run: Run, before: Any) -> Any:
+        """Return the state as a replay makes it: user code may hold parts of the live one."""
+        state = self.evolve(run.id, before, run.events)
+        self._refuse_change_in_place(run, state)
+        return state
+
+    def _refuse_change_in_place(self, run: Run, state: Any) -> None:
+        if run.state is not state and self.encode_state(run.state) != self.encode_state(state):
+            mend = "emit an event" if run.kinds else "set self.state to a changed copy"
+            raise TypeError(f"self.state was changed in place, which no replay would see: {mend}")
+
+    def _fail(self, plan: ActionPlan, run: Run, state: Any, error: BaseException) -> Decision:
         message = _log_failure(plan, run, error)
         return Decision(Outcome.FAILED, state, refusal=Refusal(ActionFailed.code, message))
 
@@ -157,6 +203,8 @@ class ClassBehavior:
         self, action: str, actor_id: str, state: Any, revision: int, time_us: int, command: Command
     ) -> Any | Awaitable[Any]:
         plan = self.plans[action]
+        if self._copy is not None:
+            state = self._copy(state)
         run = Run(self.type, actor_id, state, revision, time_us, command, self._kinds, _READ_ONLY)
         if plan.info.is_async:
             return self._read_async(plan, run, command)
@@ -165,18 +213,22 @@ class ClassBehavior:
             if type(reply) in plan.reply.passed:
                 return reply
             return plan.reply.carry(reply, "the reply")[0]
-        except Rejected:
-            raise
-        except Exception as error:
+        except Rejected as error:
+            raise _retold(error) from error
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                raise
             raise ActionFailed(_log_failure(plan, run, error)) from error
 
     async def _read_async(self, plan: ActionPlan, run: Run, command: Command) -> Any:
         try:
             reply = await plan.function(new_instance(self.cls, run), *command.arguments)
             return plan.reply.carry(reply, "the reply")[0]
-        except Rejected:
-            raise
-        except Exception as error:
+        except Rejected as error:
+            raise _retold(error) from error
+        except BaseException as error:
+            if goes_on(error):
+                raise
             raise ActionFailed(_log_failure(plan, run, error)) from error
 
     def encode_reply(self, action: str, reply: Any) -> bytes:
@@ -198,31 +250,33 @@ class ClassBehavior:
     # --- activation ------------------------------------------------------------------------------
 
     async def on_activate(self, actor_id: str, state: Any, revision: int) -> None:
+        if self._copy is not None:
+            state = self._copy(state)
         run = Run(self.type, actor_id, state, revision, 0, None, self._kinds, _ACTIVATING)
         try:
             done = new_instance(self.cls, run).on_activate()
             if inspect.isawaitable(done):
                 await done
-        except Exception as error:
-            _LOGGER.exception("on_activate of %s/%s raised %s", self.type, actor_id, _cause(error))
+        except BaseException as error:
+            if goes_on(error):
+                raise
+            _LOGGER.exception("on_activate of %s/%s raised %s", self.type, actor_id, cause(error))
 
 
 def _refusal(error: Rejected) -> Refusal:
-    return Refusal(str(error.code), error.message)
+    return Refusal(text_of(error.code), text_of(error.message))
 
 
-def _log_failure(plan: ActionPlan, run: Run, error: Exception) -> str:
+def _retold(error: Rejected) -> Rejected:
+    """Return a refusal made of text alone, whatever user code has put into it."""
+    return Rejected(*_refusal(error), at=error.at, hint=error.hint)
+
+
+def _log_failure(plan: ActionPlan, run: Run, error: BaseException) -> str:
     """Log what user code raised, with its traceback, and return the text for the caller."""
     if isinstance(error, Unfit):
-        message = f"{plan.full_name} of {run.type_name}/{run.id}: {error}"
+        message = f"{plan.full_name} of {run.type_name}/{run.id}: {text_of(error)}"
     else:
-        message = f"{plan.full_name} of {run.type_name}/{run.id} raised {_cause(error)}"
+        message = f"{plan.full_name} of {run.type_name}/{run.id} raised {cause(error)}"
     _LOGGER.error("%s", message, exc_info=error)
     return message
-
-
-def _cause(error: Exception) -> str:
-    text = f"{type(error).__name__}: {error}".removesuffix(": ")
-    if len(text) > _CAUSE_LENGTH_MAX:
-        return text[: _CAUSE_LENGTH_MAX - 3] + "..."
-    return text

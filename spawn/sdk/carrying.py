@@ -9,38 +9,40 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import re
 import typing
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 from msgspec import inspect as msgspec_inspect
 
 from spawn.errors import InvalidTarget
+from spawn.sdk.foreign import decode_foreign, encode_foreign, is_foreign
 from spawn.sdk.mismatch import describe_mismatch, value_text
+from spawn.sdk.models import is_model
 from spawn.sdk.shapes import type_text
 from spawn.sdk.values import branches_of
 
-__all__ = ["Carrier", "Unfit", "encode_json"]
+__all__ = ["LONG_DIGITS", "Carrier", "StateCarrier", "Unfit", "encode_json", "too_long"]
 
 _PASSED: Final = frozenset((type(None), bool, int, str, bytes, date, uuid.UUID, Decimal))
 """No float: NaN has no JSON. No datetime: it is brought to UTC."""
+
+
+LONG_DIGITS: Final = 19
+"""What 64 bits can't hold has at least so many."""
+_LONG_NUMBER: Final = re.compile(rb"[0-9]{19}")
 
 
 class Unfit(Exception):
     """A value does not fit its annotation; the text is for whoever made it."""
 
 
-def _encode_rest(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError(f"{type(value).__name__} has no JSON")
-
-
-encode_json: Final = msgspec.json.Encoder(enc_hook=_encode_rest).encode
+encode_json: Final = msgspec.json.Encoder(enc_hook=encode_foreign).encode
 
 
 class Carrier:
@@ -56,7 +58,7 @@ class Carrier:
         self.annotation = annotation
         kinds = list(_kinds(annotation, where))
         self._timed = _timed_fields(kinds) if any(map(_is_time, kinds)) else None
-        self._decode = msgspec.json.Decoder(annotation).decode
+        self._decode = msgspec.json.Decoder(annotation, dec_hook=decode_foreign).decode
         self.passed: frozenset[type] = frozenset(
             branch
             for branch in map(_unnamed, branches_of(annotation))
@@ -89,6 +91,73 @@ class Carrier:
             raise Unfit(f"`{name}` can't be {value_text(value)}: {error}") from error
 
 
+def too_long(value: Any, payload: bytes, path: str) -> str:
+    """Return which int within a decoded value has over 64 bits; empty: none.
+
+    JSON has longer ones, but neither events nor states keep them. `payload` is the value's JSON:
+    nearly always it has no number that is long enough, and the value need not be looked at.
+    """
+    if len(payload) < LONG_DIGITS or _LONG_NUMBER.search(payload) is None:
+        return ""
+    return next(_too_long(value, path), "")
+
+
+def _too_long(value: Any, path: str) -> Iterator[str]:
+    if type(value) is int:
+        if not -(1 << 63) <= value < 1 << 63:
+            yield f"`{path}` must be an integer of at most 64 bits, got {value_text(value)}"
+        return
+    inner: Iterable[tuple[str, Any]] = ()
+    if isinstance(value, Mapping):
+        inner = [(f"{path}.{key}", each) for key, each in value.items()]
+        inner = [*((f"{path} (keys)", key) for key in value), *inner]
+    elif isinstance(value, list | tuple | set | frozenset):
+        inner = [(f"{path}[{index}]", each) for index, each in enumerate(value)]
+    elif (names := _field_names(type(value))) is not None:
+        inner = [(f"{path}.{name}", getattr(value, name)) for name in names]
+    for where, each in inner:
+        yield from _too_long(each, where)
+
+
+def _field_names(cls: type) -> Iterable[str] | None:
+    if dataclasses.is_dataclass(cls):
+        return [field.name for field in dataclasses.fields(cls)]
+    if is_model(cls):
+        return cast("Mapping[str, Any]", cls.model_fields)  # type: ignore[attr-defined]
+    names: Iterable[str] | None = getattr(cls, "__struct_fields__", None)
+    return names
+
+
+class StateCarrier:
+    """Carries a whole state, out of an actor only: immutable, so it needs no copy."""
+
+    __slots__ = ("_carrier", "annotation", "passed")
+
+    def __init__(self, annotation: Any) -> None:
+        self.annotation = annotation
+        self.passed: frozenset[type] = frozenset(branches_of(annotation))
+        try:
+            self._carrier: Carrier | None = Carrier(annotation, "the state")
+        except InvalidTarget:
+            self._carrier = None  # e.g. a union of classes that JSON can't tell apart
+
+    def decode(self, payload: bytes) -> Any:
+        """Return the state that a JSON text stands for.
+
+        Raises: msgspec.ValidationError, DecodeError; ValueError - JSON can't tell what it is.
+        """
+        if self._carrier is None:
+            raise ValueError(f"a state {type_text(self.annotation)} can't be read from JSON")
+        return self._carrier.decode(payload)
+
+    def carry(self, value: Any, name: str) -> tuple[Any, bytes]:
+        """Return a state and its JSON. Raises: Unfit."""
+        try:
+            return value, encode_json(value)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise Unfit(f"`{name}` has no JSON: {error}") from error
+
+
 def _kinds(annotation: Any, where: str) -> Iterator[msgspec_inspect.Type]:
     """Yield all types within an annotation. Raises: InvalidTarget - one has no JSON form."""
     try:
@@ -102,9 +171,12 @@ def _kinds(annotation: Any, where: str) -> Iterator[msgspec_inspect.Type]:
     while found:
         kind = found.pop()
         if isinstance(kind, msgspec_inspect.CustomType | msgspec_inspect.ExtType):
+            if is_foreign(getattr(kind, "cls", None)):
+                continue
             raise InvalidTarget(
                 f"{where} has {type_text(getattr(kind, 'cls', kind))} in it, which JSON can't "
-                "carry: use plain types, dataclasses, TypedDicts or msgspec.Structs"
+                "carry: use plain types, dataclasses, TypedDicts, msgspec.Structs, pydantic models "
+                "or protobuf messages"
             )
         if (cls := getattr(kind, "cls", None)) is not None:
             if cls in seen:

@@ -6,6 +6,7 @@ needs fastavro: `behavior` adds schemas and readers when a node or a test runs t
 
 from __future__ import annotations
 
+import copy
 import inspect
 import typing
 from collections.abc import Callable, Iterator, Mapping
@@ -14,10 +15,10 @@ from typing import Any, NamedTuple, NoReturn
 from spawn.core.behavior import ActionInfo
 from spawn.errors import InvalidTarget
 from spawn.sdk.actions import Action
-from spawn.sdk.carrying import Carrier
+from spawn.sdk.carrying import Carrier, StateCarrier
 from spawn.sdk.parameters import Parameters
 from spawn.sdk.scalars import Writer
-from spawn.sdk.shapes import RecordShape, Shape, place_of, type_text
+from spawn.sdk.shapes import MessageShape, RecordShape, Shape, is_mutable, place_of, type_text
 from spawn.sdk.values import UnresolvedName, branches_of, describe_record
 from spawn.sdk.writing import checker_of, writer_of
 
@@ -35,7 +36,7 @@ class ActionPlan(NamedTuple):
     function: Callable[..., Any]
     """Takes an actor and all arguments in order."""
     parameters: Parameters
-    reply: Carrier
+    reply: Carrier | StateCarrier
 
 
 class ActorDefinition(NamedTuple):
@@ -47,13 +48,15 @@ class ActorDefinition(NamedTuple):
     write_state: Writer
     check_state: Writer
     """Raises NotStorable for a state that could not be written; cheap for large ones too."""
-    event_shapes: Mapping[str, RecordShape]
+    event_shapes: Mapping[str, RecordShape | MessageShape]
     """By class name; empty: state style."""
     evolve: Callable[[Any, Any], Any]
     initial: Callable[[str], Any]
     on_create: Callable[[Any], None] | None
     has_on_activate: bool
     actions: Mapping[str, ActionPlan]
+    copy: Callable[[Any], Any] | None
+    """Copies a state that can be changed in place; None: none can."""
 
 
 def define(cls: Any, base: Any, name: str, state: Any, events: Any) -> ActorDefinition:
@@ -64,10 +67,10 @@ def define(cls: Any, base: Any, name: str, state: Any, events: Any) -> ActorDefi
     """
     state_shape = describe_record(state, f"{name}: state")
     event_types = () if events is typing.Never else branches_of(events)
-    event_shapes: dict[str, RecordShape] = {}
+    event_shapes: dict[str, RecordShape | MessageShape] = {}
     for event in event_types:
         shape = describe_record(event, f"{name}: event")
-        assert isinstance(shape, RecordShape), "an event is one class"
+        assert isinstance(shape, RecordShape | MessageShape), "an event is one class"
         if event_shapes.setdefault(event.__name__, shape) is not shape:
             _refuse(cls, f"{name}: two events are named {event.__name__}: rename one of them")
     _check_members(cls, base)
@@ -86,13 +89,18 @@ def define(cls: Any, base: Any, name: str, state: Any, events: Any) -> ActorDefi
         _initial(cls, base, state, check_state),
         _on_create(cls, base),
         cls.on_activate is not base.on_activate,
-        {plan.info.name: plan for plan in _plans(cls, name)},
+        {plan.info.name: plan for plan in _plans(cls, base, name, state)},
+        copy.deepcopy if is_mutable(state_shape) else None,
     )
 
 
 def _check_members(cls: Any, base: Any) -> None:
     """Refuse what hides a member of the base, or runs at other times than its author thinks."""
-    reserved = {name for name in vars(base) if not name.startswith("__")} - _HOOKS
+    reserved = {
+        name
+        for name, member in vars(base).items()
+        if not (name.startswith("__") or isinstance(member, Action))
+    } - _HOOKS
     for owner in cls.__mro__[: cls.__mro__.index(base)]:
         for member in vars(owner):
             if member in reserved and not member.startswith("_"):
@@ -153,7 +161,7 @@ def _on_create(cls: Any, base: Any) -> Callable[[Any], None] | None:
     return hook
 
 
-def _plans(cls: Any, type_name: str) -> Iterator[ActionPlan]:
+def _plans(cls: Any, base: Any, type_name: str, state: Any) -> Iterator[ActionPlan]:
     found: dict[str, Action[Any, Any]] = {}
     for owner in reversed(cls.__mro__):
         for name, member in vars(owner).items():
@@ -161,41 +169,62 @@ def _plans(cls: Any, type_name: str) -> Iterator[ActionPlan]:
                 found[name] = member
             else:
                 found.pop(name, None)
-    for name, member in found.items():
-        yield _plan(f"{type_name}.{name}", name, member)
+    # The base's own query of the state comes last, for people.
+    own = sorted(found.items(), key=lambda item: item[1] is vars(base).get(item[0]))
+    for name, member in own:
+        is_state_query = member is vars(base).get(name)
+        yield _plan(f"{type_name}.{name}", name, member, state if is_state_query else None)
 
 
-def _plan(full_name: str, name: str, action: Action[Any, Any]) -> ActionPlan:
+def _plan(full_name: str, name: str, action: Action[Any, Any], state: Any) -> ActionPlan:
+    """Return an action's plan; `state` is the state's annotation for the base's own query."""
     function = action.function
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
         _refuse(function, f"{full_name} yields: an action returns one reply")
     if not inspect.signature(function).parameters:
         _refuse(function, f"{full_name} has no `self`")
+    is_async = inspect.iscoroutinefunction(function)
+    if is_async and action.blocking:
+        _refuse(
+            function,
+            f"{full_name} is async and blocking: write `def`, or leave blocking out and put what "
+            "blocks into `await asyncio.to_thread(...)`",
+        )
+    hints = {"return": state} if state is not None else _hints(full_name, function)
     try:
-        hints = typing.get_type_hints(function, include_extras=True)
-    except NameError as error:
-        raise UnresolvedName(
-            f"{full_name}: its annotations name `{error.name}`, which module "
-            f"{function.__module__} does not define: define or import it at the module's top level",
-            name=error.name,
-        ) from error
-    try:
-        reply = Carrier(hints.get("return", Any), f"{full_name}: its reply")
+        where = f"{full_name}: its reply"
+        reply = (
+            StateCarrier(state) if state is not None else Carrier(hints.get("return", Any), where)
+        )
     except InvalidTarget as error:
         error.at = place_of(function)
         raise
+    code = function.__code__
     return ActionPlan(
         ActionInfo(
             name,
             action.read_only,
-            inspect.iscoroutinefunction(function),
+            is_async,
             _signature_text(name, function, hints),
+            action.blocking,
+            f"{code.co_filename.rpartition('/')[2]}:{code.co_firstlineno}",
         ),
         full_name,
         (parameters := Parameters(full_name, function, hints)).function,
         parameters,
         reply,
     )
+
+
+def _hints(full_name: str, function: Any) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(function, include_extras=True)
+    except NameError as error:
+        raise UnresolvedName(
+            f"{full_name}: its annotations name `{error.name}`, which module "
+            f"{function.__module__} does not define: define or import it at the module's top level",
+            name=error.name,
+        ) from error
 
 
 def _signature_text(name: str, function: Any, hints: Mapping[str, Any]) -> str:

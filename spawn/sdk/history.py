@@ -14,11 +14,12 @@ from eventstore.errors import UnreadableBody
 from spawn.core.behavior import SchemaUse
 from spawn.core.decision import EncodedState, EventData
 from spawn.errors import SchemaIncompatible
-from spawn.sdk.actor import EventKind
 from spawn.sdk.avro_schema import avro_schema, schema_text
+from spawn.sdk.carrying import encode_json
 from spawn.sdk.definition import ActorDefinition
 from spawn.sdk.reading import Reader, reader_of
-from spawn.sdk.shapes import RecordShape, Shape, UnionShape, place_of
+from spawn.sdk.run import EventKind
+from spawn.sdk.shapes import MessageShape, RecordShape, Shape, UnionShape, place_of
 from spawn.sdk.writing import writer_of
 
 __all__ = ["History"]
@@ -93,7 +94,9 @@ class History:
 
     def fold(self, actor_id: str, state: Any, events: Sequence[EventData]) -> Any:
         """Fold stored events into a state. Raises: UnreadableBody."""
-        evolve = self._definition.evolve
+        evolve, copy = self._definition.evolve, self._definition.copy
+        if copy is not None:
+            state = copy(state)  # whoever keeps it must not see what evolve does to it
         for name, fingerprint, data in events:
             event = self._reader(self._event_readers, fingerprint, f"event {name}")(data)
             try:
@@ -108,6 +111,11 @@ class History:
                 f"evolve of {self._type}/{actor_id} returned {type(state).__name__}, no state"
             )
         return state
+
+    def event_json(self, event: EventData) -> bytes:
+        """Return a stored event as JSON. Raises: UnreadableBody."""
+        name, fingerprint, data = event
+        return encode_json(self._reader(self._event_readers, fingerprint, f"event {name}")(data))
 
     def decode_state(self, encoded: EncodedState) -> Any:
         """Return a stored state. Raises: UnreadableBody."""
@@ -156,5 +164,5 @@ def _stored(type_name: str, role: Any, name: str, shape: Shape) -> _Stored:
 def _state_name(shape: Shape) -> str:
     if isinstance(shape, UnionShape):
         return "|".join(map(_state_name, shape.branches))
-    assert isinstance(shape, RecordShape), "a state is a dataclass or a union of them"
+    assert isinstance(shape, RecordShape | MessageShape), "a state is a class or a union of them"
     return shape.type.__name__

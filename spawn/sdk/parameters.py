@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 import msgspec
 
 from spawn.errors import BodyMismatch, InvalidJson, InvalidTarget
-from spawn.sdk.carrying import Carrier, Unfit, encode_json
+from spawn.sdk.carrying import Carrier, Unfit, encode_json, too_long
 from spawn.sdk.mismatch import describe_mismatch, value_text
 from spawn.sdk.shapes import place_of, type_text
 
@@ -50,13 +50,20 @@ class Parameters:
         """The carrier of the only parameter, if there is exactly one."""
         return self._parameters[0].carrier if self.count == 1 else None
 
+    @property
+    def described(self) -> Sequence[tuple[str, Any, bytes | None]]:
+        """Each one's name, annotation, and default as JSON (None: it has none)."""
+        return [(name, carrier.annotation, default) for name, carrier, default in self._parameters]
+
     def decode(self, payload: bytes) -> tuple[Any, ...]:
         """Return the arguments that a JSON input stands for. Raises: InvalidJson, BodyMismatch."""
         try:
             if self._decode_object is not None:
-                return self._from_object(payload)
+                return self._checked(self._from_object(payload), payload)
             if self.count == 1:
-                return (self._decode_sole(payload),)
+                return self._checked((self._decode_sole(payload),), payload)
+        except BodyMismatch:
+            raise
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             self._refuse(payload, error)
         except Exception as error:
@@ -69,6 +76,12 @@ class Parameters:
                 hint=self._hint(),
             )
         return ()
+
+    def _checked(self, arguments: tuple[Any, ...], payload: bytes) -> tuple[Any, ...]:
+        for parameter, value in zip(self._parameters, arguments, strict=True):
+            if text := too_long(value, payload, parameter.name):
+                raise BodyMismatch(f"{self.action}: {text}", hint=self._hint())
+        return arguments
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], bytes]:
         """Return a call's arguments as the actor gets them, and the JSON input.
@@ -89,6 +102,8 @@ class Parameters:
                 carried, part = carrier.carry(value, name)
             except Unfit as error:
                 raise BodyMismatch(f"{self.action}: {error}", hint=self._hint()) from error
+            if text := too_long(carried, part, name):
+                raise BodyMismatch(f"{self.action}: {text}", hint=self._hint())
             values.append(carried)
             encoded.append(part)
         if self.count == 1:

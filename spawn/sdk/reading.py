@@ -16,10 +16,12 @@ from typing import Any, Final
 
 from eventstore.errors import UnreadableBody
 from spawn.sdk.avro_schema import avro_schema
+from spawn.sdk.messages import read_message
 from spawn.sdk.shapes import (
     EnumShape,
     ListShape,
     MapShape,
+    MessageShape,
     RecordShape,
     ScalarShape,
     Shape,
@@ -119,6 +121,8 @@ class _Converter:
                 return lambda raw: tuple(read(raw).values())
             case RecordShape():
                 return self.record(writer, shape)
+            case MessageShape(type=message):
+                return lambda raw: read_message(message, raw["message"])
 
     def choose(self, writer: Any, shape: UnionShape) -> Shape:
         """Return the branch that reads the writer's type: one of its own name rather than first."""
@@ -170,6 +174,12 @@ class _Converter:
         self.records[key] = lambda raw: cls(**made[0](raw))  # For a class that contains itself.
         cls = shape.type
         read = self.fields(writer, {field.name: field.shape for field in shape.fields})
+        parameters = {field.name: field.parameter for field in shape.fields if field.parameter}
+        if parameters:
+            by_name = read
+            read = lambda raw: {  # noqa: E731 - one of two
+                parameters.get(name, name): value for name, value in by_name(raw).items()
+            }
         made.append(read)
         return self.records[key]
 

@@ -16,8 +16,8 @@ from spawn.core.commands import Command
 from spawn.core.ids import ID_BYTES_MAX
 from spawn.core.ingress import Dispatcher
 from spawn.core.keys import digest_key
-from spawn.errors import InvalidId, Unavailable
-from spawn.sdk.carrying import encode_json
+from spawn.errors import InvalidId, Unavailable, UnknownType
+from spawn.sdk.carrying import LONG_DIGITS, encode_json
 from spawn.sdk.definition import ActionPlan
 
 __all__ = ["TIMEOUT_S", "Line", "reference_maker"]
@@ -74,7 +74,7 @@ class _Call(msgspec.Struct, gc=False):
 def reference_maker(
     line: Line, type_name: str, named_id: str, plans: Mapping[str, ActionPlan]
 ) -> Callable[[str | None], Any]:
-    """Return the function from an id to a reference. It raises: InvalidId."""
+    """Return the function from an id to a reference. It raises: InvalidId, UnknownType."""
     calls = {
         name: property(_call_class(line, type_name, plan), doc=plan.function.__doc__)
         for name, plan in plans.items()
@@ -98,13 +98,13 @@ def reference_maker(
             key = actor_id.encode()
         except (AttributeError, UnicodeEncodeError) as error:
             raise InvalidId(f"{actor_id!r} is no id: an id is a str of Unicode text") from error
-        if not 0 < len(key) <= ID_BYTES_MAX:
-            _refuse_length(type_name, len(key))
         if named_id and actor_id != named_id:
-            raise InvalidId(
+            raise UnknownType(
                 f"{type_name} is one actor, {named_id!r}; there is none with id {actor_id!r}",
                 hint=f"write system.actor({type_name})",
             )
+        if not 0 < len(key) <= ID_BYTES_MAX:
+            _refuse_length(type_name, len(key))
         return reference(key)
 
     return make
@@ -123,6 +123,8 @@ def _call_class(line: Line, type_name: str, plan: ActionPlan) -> type:
             try:
                 payload = encode_json(args[0])
             except UnicodeEncodeError:
+                args, payload = parameters.bind(args, kwargs)
+            if len(payload) >= LONG_DIGITS:  # an int may be too long: this looks closer
                 args, payload = parameters.bind(args, kwargs)
         elif bare and not args and not kwargs:
             payload = b"null"
@@ -204,9 +206,11 @@ class _CallWithOptions(msgspec.Struct, frozen=True):
 def _no_such_action(type_name: str, plans: Mapping[str, ActionPlan], name: str) -> str:
     if name == "state":
         return (
-            "a reference has no state, the actor's node does: ask it by a read-only action, e.g. "
-            "@action.read def get(self): return self.state"
+            "a reference has no state, the actor's node does: write await "
+            f"system.actor({type_name}, ...).get_state()"
         )
+    if name in ("delete", "emit"):
+        return f"`{name}` is for {type_name}'s own actions: write one that calls self.{name}(...)"
     near = difflib.get_close_matches(name, plans, 1)
     signatures = ", ".join(plan.info.signature for plan in plans.values())
     return (

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
-from typing import Any, NoReturn, TypeVar, overload
+from dataclasses import fields
+from typing import Any, NoReturn, TypeVar, cast, overload
 
 from spawn.core.behavior import TypeSettings
 from spawn.core.ids import ID_BYTES_MAX, NAME_PATTERN
@@ -31,6 +33,7 @@ def actor(
     history_interval: int = ...,
     snapshot_version: int = ...,
     strict_reads: bool = ...,
+    record_commands: bool = ...,
 ) -> Callable[[type[A]], type[A]]: ...
 def actor(
     cls: type[A] | None = None,
@@ -45,6 +48,8 @@ def actor(
     history_interval: int = _DEFAULT.history_interval,
     snapshot_version: int = _DEFAULT.snapshot_version,
     strict_reads: bool = _DEFAULT.strict_reads,
+    record_commands: bool = _DEFAULT.record_commands,
+    **unknown: Any,
 ) -> type[A] | Callable[[type[A]], type[A]]:
     """Set how a type is run; a class without this decorator has the defaults.
 
@@ -63,7 +68,12 @@ def actor(
             history_interval=history_interval,
             snapshot_version=snapshot_version,
             strict_reads=strict_reads,
+            record_commands=record_commands,
         )
+        for wrong in unknown:
+            _refuse_name(decorated, wrong)
+        if not isinstance(named, bool | str):
+            _refuse(decorated, "it is an id, or True: the type's name", f"named={named!r}")
         if named and partitions not in (None, 1):
             _refuse(decorated, "a named type has one partition", f"partitions={partitions}")
         _check(decorated, type_name, settings)
@@ -86,7 +96,9 @@ def settings_of(cls: type[Actor[Any, Any]]) -> tuple[str, TypeSettings]:
 
 def _check(cls: type, name: str, settings: TypeSettings) -> None:
     for key, value in (("name", name), ("topic", settings.topic)):
-        if (value or key == "name") and not NAME_PATTERN.fullmatch(value):
+        given: object = value
+        is_name = isinstance(given, str) and NAME_PATTERN.fullmatch(given)
+        if (given or key == "name") and not is_name:
             wanted = "letters, digits, _ and -, a letter first, at most 63 in all"
             _refuse(cls, f"a {key} is made of {wanted}", f"{key}={value!r}")
     if len(settings.named_id.encode()) > ID_BYTES_MAX:
@@ -100,8 +112,25 @@ def _check(cls: type, name: str, settings: TypeSettings) -> None:
         number = getattr(settings, key)
         if number is not None and (type(number) is not int or number < least):
             _refuse(cls, f"it is a number of at least {least}", f"{key}={number!r}")
-    if not settings.idle_timeout_s > 0:
-        _refuse(cls, "it is a time above 0", f"idle_timeout_s={settings.idle_timeout_s!r}")
+    for key in ("strict_reads", "record_commands"):
+        if type(flag := getattr(settings, key)) is not bool:
+            _refuse(cls, "it is True or False", f"{key}={flag!r}")
+    seconds: object = settings.idle_timeout_s
+    if type(seconds) not in (int, float) or not cast("float", seconds) > 0:
+        _refuse(cls, "it is a time above 0, in seconds", f"idle_timeout_s={seconds!r}")
+
+
+def _refuse_name(cls: type, wrong: str) -> NoReturn:
+    known = ["name", "named", *(field.name for field in fields(TypeSettings))]
+    known.remove("named_id")
+    # A name that lacks its unit is near to the one that has it.
+    near = difflib.get_close_matches(wrong, known, 1, 0.5)
+    near = near or [each for each in known if wrong in each or each in wrong][:1]
+    raise InvalidTarget(
+        f"{cls.__name__}: @actor has no setting `{wrong}`; it has {', '.join(known)}",
+        at=place_of(cls),
+        hint=f"did you mean `{near[0]}`?" if near else "",
+    )
 
 
 def _refuse(cls: type, rule: str, given: str) -> NoReturn:

@@ -21,6 +21,7 @@ __all__ = [
     "FieldShape",
     "ListShape",
     "MapShape",
+    "MessageShape",
     "RecordShape",
     "ScalarShape",
     "Shape",
@@ -28,6 +29,7 @@ __all__ = [
     "UnionShape",
     "avro_type",
     "holds",
+    "is_mutable",
     "place_of",
     "shape_text",
     "type_text",
@@ -53,7 +55,7 @@ class EnumShape:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ListShape:
-    """`tuple[item, ...]` or `frozenset[item]`."""
+    """`tuple[item, ...]` or `frozenset[item]`; in pydantic models also `list` and `set`."""
 
     type: type
     item: Shape
@@ -69,11 +71,15 @@ class TupleShape:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MapShape:
-    """`Mapping[key, value]`; in Avro a map, or with other keys than str an array of entries."""
+    """`Mapping[key, value]`; in Avro a map, or with other keys than str an array of entries.
+
+    In pydantic models also `dict`, which is mutable.
+    """
 
     name: str
     key: Shape
     value: Shape
+    mutable: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,23 +91,38 @@ class UnionShape:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FieldShape:
-    """A field of a dataclass."""
+    """A field of a dataclass or pydantic model."""
 
     name: str
     shape: Shape
     default: Any
     """A constant, or MISSING (also with a factory: what it gives may differ each time)."""
+    parameter: str = ""
+    """What the class's constructor calls it; empty: by its name."""
 
 
 @dataclass(slots=True, eq=False)
 class RecordShape:
-    """A frozen dataclass. It may contain itself, hence its fields are filled in last."""
+    """A frozen dataclass or pydantic model.
+
+    It may contain itself, hence its fields are filled in last.
+    """
 
     type: type
     fields: tuple[FieldShape, ...] = ()
 
 
-Shape = ScalarShape | EnumShape | ListShape | TupleShape | MapShape | UnionShape | RecordShape
+@dataclass(frozen=True, slots=True, eq=False)
+class MessageShape:
+    """A protobuf message: its own bytes, in a record that says of which message they are."""
+
+    type: type
+
+
+Shape = (
+    ScalarShape | EnumShape | ListShape | TupleShape | MapShape | UnionShape | RecordShape
+    | MessageShape
+)  # fmt: skip
 
 
 def type_text(annotation: Any) -> str:
@@ -132,7 +153,7 @@ def avro_type(shape: Shape) -> str:
             return "string"
         case ScalarShape(kind=kind):
             return kind
-        case EnumShape(type=cls) | RecordShape(type=cls):
+        case EnumShape(type=cls) | RecordShape(type=cls) | MessageShape(type=cls):
             return cls.__name__
         case TupleShape(name=name):
             return name
@@ -172,3 +193,27 @@ def holds(shape: Shape, value: Any) -> bool:
             return type(value) in (int, float)
         case _:
             return type(value) is shape.type
+
+
+def is_mutable(shape: Shape) -> bool:
+    """Tell whether something within a value of this shape can be changed in place."""
+    return _is_mutable(shape, set())
+
+
+def _is_mutable(shape: Shape, seen: set[type]) -> bool:
+    match shape:
+        case MessageShape() | MapShape(mutable=True):
+            return True
+        case ListShape(type=cls, item=item):
+            return cls in (list, set) or _is_mutable(item, seen)
+        case TupleShape(items=parts) | UnionShape(branches=parts):
+            return any(_is_mutable(part, seen) for part in parts)
+        case MapShape(key=key, value=value):
+            return _is_mutable(key, seen) or _is_mutable(value, seen)
+        case RecordShape(type=cls, fields=fields):
+            if cls in seen:
+                return False
+            seen.add(cls)
+            return any(_is_mutable(field.shape, seen) for field in fields)
+        case _:
+            return False

@@ -1,8 +1,9 @@
 """What may stand in an actor's events and state: annotations checked and made into shapes.
 
-Everything in them is immutable: a state is shared between committed and speculative commands, so
-a change in place would escape the log. What can't be stored is refused where it is defined, with
-what to write instead.
+Dataclasses are immutable in every part: a state is shared between committed and speculative
+commands, so a change in place would escape the log. Pydantic models may have lists, sets and dicts
+in them, and protobuf messages are mutable: user code is given copies of those, which costs time.
+What can't be stored is refused where it is defined, with what to write instead.
 """
 
 from __future__ import annotations
@@ -20,12 +21,15 @@ from decimal import Decimal
 from typing import Any, Final, Literal, NoReturn
 
 from spawn.errors import InvalidTarget
+from spawn.sdk.messages import is_message
+from spawn.sdk.models import ModelField, is_complete, is_model, model_fields, why_not_storable
 from spawn.sdk.shapes import (
     MISSING,
     EnumShape,
     FieldShape,
     ListShape,
     MapShape,
+    MessageShape,
     RecordShape,
     ScalarShape,
     Shape,
@@ -62,16 +66,17 @@ _MUTABLE: Final[dict[Any, str]] = {
     collections.abc.MutableMapping: "Mapping[{0}, {1}]",
 }
 """What to write instead of a type that can be changed in place."""
-_CONSTANT_FACTORIES: Final = (tuple, frozenset, dict)
+_CONSTANT_FACTORIES: Final = (tuple, frozenset, dict, list, set)
 
 
 class UnresolvedName(NameError):
     """An annotation names something that its module does not define (yet)."""
 
 
-def describe_record(cls: Any, role: str) -> RecordShape | UnionShape:
-    """Return the shape of an event or state type: a frozen dataclass, or a union of them.
+def describe_record(cls: Any, role: str) -> RecordShape | MessageShape | UnionShape:
+    """Return the shape of an event or state type.
 
+    That is a frozen dataclass or pydantic model, a protobuf message, or a union of such classes.
     Raises: InvalidTarget - something in it can't be stored; UnresolvedName - ask again later.
     """
     walk = _Walk(role)
@@ -98,10 +103,51 @@ class _Walk:
         self.root = root
         self.names: dict[str, Any] = {}
         self.records: dict[type, RecordShape] = {}
+        self.in_model = False
+        """What is looked at stands in a pydantic model: it may be mutable."""
 
-    def record(self, cls: Any, where: str) -> RecordShape:
+    def record(self, cls: Any, where: str) -> RecordShape | MessageShape:
         if found := self.records.get(cls):
             return found
+        if is_message(cls):
+            self.claim(cls.__name__, cls, cls)
+            return MessageShape(cls)
+        outer, self.in_model = self.in_model, is_model(cls)
+        try:
+            return self.model(cls, where) if self.in_model else self.dataclass(cls, where)
+        finally:
+            self.in_model = outer
+
+    def model(self, cls: Any, where: str) -> RecordShape:
+        if not is_complete(cls):
+            raise UnresolvedName(
+                f"{where} {cls.__name__}: its annotations name something that module "
+                f"{cls.__module__} does not define: define or import it at the module's top level"
+            )
+        if reason := why_not_storable(cls):
+            _refuse(cls, f"{where} {cls.__name__} {reason}")
+        self.claim(cls.__name__, cls, cls)
+        shape = self.records[cls] = RecordShape(cls)
+        try:
+            shape.fields = tuple(self.model_field(cls, field) for field in model_fields(cls))
+        except TypeError as error:
+            _refuse(cls, f"{where} {error}")
+        except InvalidTarget as error:
+            error.at = error.at or place_of(cls)
+            raise
+        return shape
+
+    def model_field(self, cls: type, field: ModelField) -> FieldShape:
+        where = f"{cls.__name__}.{field.name}"
+        if not _AVRO_NAME.fullmatch(field.name):
+            _refuse(cls, f"`{where}` is no name in Avro: use letters, digits and _ of ASCII")
+        default = field.default
+        if field.factory in _CONSTANT_FACTORIES:
+            default = field.factory()
+        shape = self.shape(field.annotation, where, f"{cls.__name__}_{field.name}", default)
+        return FieldShape(field.name, shape, default, field.parameter)
+
+    def dataclass(self, cls: Any, where: str) -> RecordShape:
         _check_dataclass(cls, where)
         self.claim(cls.__name__, cls, cls)
         shape = self.records[cls] = RecordShape(cls)
@@ -153,19 +199,23 @@ class _Walk:
             )
             self.claim(name, (annotation, where), None)
             return TupleShape(name, tuple(items))
-        if origin is frozenset and arguments:
-            return ListShape(frozenset, self.shape(arguments[0], where, name, MISSING))
-        if origin is collections.abc.Mapping and arguments:
+        if arguments and (origin is frozenset or (self.in_model and origin in (list, set))):
+            return ListShape(origin, self.shape(arguments[0], where, name, MISSING))
+        is_dict = origin is dict and self.in_model
+        if (origin is collections.abc.Mapping or is_dict) and arguments:
             key, value = arguments
             self.claim(name, (annotation, where), None)
             return MapShape(
                 name,
                 self.shape(key, f"{where} (keys)", f"{name}_key", MISSING),
                 self.shape(value, where, f"{name}_value", MISSING),
+                is_dict,
             )
         if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
             return self.enumeration(annotation, where)
-        if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
+        if isinstance(annotation, type) and (
+            dataclasses.is_dataclass(annotation) or is_model(annotation) or is_message(annotation)
+        ):
             return self.record(annotation, where)
         return _refuse_type(annotation, origin, arguments, where)
 
@@ -212,7 +262,7 @@ def _check_dataclass(cls: Any, where: str) -> None:
         _refuse(
             cls,
             f"{where} {type_text(cls)} is no dataclass: write @dataclass(frozen=True) above a "
-            "class with annotated fields",
+            "class with annotated fields (pydantic models and protobuf messages are fine too)",
         )
     params: Any = getattr(cls, "__dataclass_params__", None)
     if not params.frozen:
@@ -255,7 +305,8 @@ def _refuse_type(annotation: Any, origin: Any, arguments: tuple[Any, ...], where
     text = type_text(annotation)
     mend = (
         "supported are bool, int, float, str, bytes, datetime, date, Decimal, UUID, Enum, "
-        "frozen dataclasses, unions of these, tuple, frozenset and Mapping"
+        "frozen dataclasses or pydantic models, protobuf messages, unions of these, tuple, "
+        "frozenset and Mapping"
     )
     if origin in _MUTABLE:
         names = [type_text(argument) for argument in arguments] or ["X", "Y"]

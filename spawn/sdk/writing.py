@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
+from spawn.sdk.messages import write_message
 from spawn.sdk.scalars import (
     END,
     NotStorable,
@@ -25,6 +26,7 @@ from spawn.sdk.shapes import (
     EnumShape,
     ListShape,
     MapShape,
+    MessageShape,
     RecordShape,
     ScalarShape,
     Shape,
@@ -65,6 +67,8 @@ def _writer(shape: Shape, records: dict[type, Writer], *, deep: bool = True) -> 
             return _list_writer(cls, _writer(item, records) if deep else None)
         case TupleShape(items=items):
             return _tuple_writer([_writer(item, records) for item in items], deep)
+        case MessageShape(type=cls):
+            return _message_writer(cls, deep)
         case MapShape(key=key, value=value):
             writers = (_writer(key, records), _writer(value, records)) if deep else None
             return _map_writer(writers)
@@ -108,7 +112,7 @@ def _union_writer(shape: UnionShape, records: dict[type, Writer], deep: bool) ->
 
 
 def _list_writer(cls: type, item: Writer | None) -> Writer:
-    unordered = cls is frozenset
+    unordered = cls in (frozenset, set)
 
     def write(value: Any) -> bytes:
         if type(value) is not cls:
@@ -119,6 +123,18 @@ def _list_writer(cls: type, item: Writer | None) -> Writer:
         if unordered:
             items.sort()  # Equal sets have equal bytes.
         return b"".join((write_long(len(items)), *items, END))
+
+    return write
+
+
+def _message_writer(cls: type, deep: bool) -> Writer:
+    def write(value: Any) -> bytes:
+        if type(value) is not cls:
+            raise unfit(f"a {cls.__name__}", value)
+        if not deep:
+            return b""
+        data = write_message(value)
+        return write_long(len(data)) + data
 
     return write
 

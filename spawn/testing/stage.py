@@ -25,6 +25,7 @@ from spawn.core.partition import Partition
 from spawn.errors import ActionFailed, SpawnError
 from spawn.runtime.activation import Activation
 from spawn.runtime.context import NodeContext, RuntimeSettings
+from spawn.runtime.counts import PartitionCounts
 from spawn.runtime.debugger import Debugger
 from spawn.runtime.execution import Execution
 from spawn.runtime.flushing import Flusher
@@ -161,7 +162,14 @@ class Stage:
                 dirty = [each for each in machine.residents.dirty if each.state is UNLOADED]
                 _drive(activation.load(dirty))
                 size = self._context.settings.state_bytes_max
-                flusher = Flusher(self._at, machine, self._store, size, activation.read_again)
+                flusher = Flusher(
+                    self._at,
+                    machine,
+                    self._store,
+                    PartitionCounts(),
+                    size,
+                    activation.read_again,
+                )
                 _drive(flusher.flush())
             finally:
                 self._release(machine)
@@ -235,7 +243,7 @@ class Stage:
                         self._start(execution, actor, broken)
                     settled = await self._append(machine)
                     if settled is not None:
-                        settle(settled, self._at, self._context.outstanding)
+                        settle(settled, self._at, self._context.outstanding, command.begun)
                         execution.resume()
                         execution.readable()
                     elif waiter.done():

@@ -248,6 +248,16 @@ class LogContract:
         assert told[topic].settings["max.message.bytes"] == "1000000"
         assert told[compacted].settings["cleanup.policy"] == "compact"
 
+    async def test_topics_are_listed_by_the_beginning_of_their_names(self, admin: LogAdmin) -> None:
+        """Sorted; and asking makes none."""
+        prefix = new_topic()
+        assert await admin.topics(prefix) == []
+        names = [f"{prefix}.b", f"{prefix}.a"]
+        await admin.create({name: TopicSettings(partitions=1) for name in names})
+        assert await admin.topics(prefix) == sorted(names)
+        assert await admin.topics(f"{prefix}.b") == [f"{prefix}.b"]
+        assert await admin.topics(f"{prefix}.c") == []
+
     async def test_a_topic_that_is_not_there_is_left_out_of_the_description(
         self, admin: LogAdmin, at: TopicPartition
     ) -> None:

@@ -9,11 +9,13 @@ Over 400 lines: one suite, a method for each promise of the port.
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
 from eventstore.log import TopicPartition
 from eventstore.rows import (
+    ActorListing,
     ActorName,
     ActorRow,
     Checkpoint,
@@ -165,6 +167,34 @@ class SnapshotsContract:
         )
         assert await store.history_before(at, name, 4) == past("a", 4, 3)
 
+    async def test_rows_are_listed_by_id_then_type(self, store: SnapshotStore) -> None:
+        """From behind any actor, of one type or of all, with ids in the order of their bytes."""
+        at = new_place()
+        assert await store.actors(at, limit=10) == []
+        ids = ["b", "a", "é", "z", "\U0001f680", "\uffee", "aa", "\x00"]
+        kept = [actor(id_, 5 + number) for number, id_ in enumerate(ids)]
+        kept += [actor("a", 20, None, type_="Zoo"), actor("a", 21, type_="Bar")]
+        assert await store.flush(at, checkpoint(30), 0, rows(*kept))
+        kept.sort(key=lambda row: (row.id.encode(), row.type))
+        every = [
+            ActorListing(row.type, row.id, row.revision, row.offset, row.deleted) for row in kept
+        ]
+
+        assert await store.actors(at, limit=100) == every
+        assert await store.actors(at, limit=3) == every[:3]
+        for index, row in enumerate(every):
+            name = (row.type, row.id)
+            assert await store.actors(at, after=name, limit=4) == every[index + 1 : index + 5]
+        # One that does not exist is a place in the order like any other.
+        assert await store.actors(at, after=("Counter", "ab"), limit=1) == [
+            each for each in every if each.id == "b"
+        ]
+        counters = [row for row in every if row.type == "Counter"]
+        assert await store.actors(at, actor_type="Counter", limit=100) == counters
+        after = (counters[2].type, counters[2].id)
+        found = await store.actors(at, actor_type="Counter", after=after, limit=2)
+        assert found == counters[3:5]
+
     async def test_a_flush_without_rows_moves_the_checkpoint(self, store: SnapshotStore) -> None:
         """Records that change no actor (claims, sessions) are part of a checkpoint too."""
         at = new_place()
@@ -180,7 +210,6 @@ class SnapshotsContract:
             (11, 0, LOG, True),
             (11, 11, LOG, False),  # rows between the stored X and the base are missing
             (2**40, 2**39, LOG, False),
-            (10, 10, LOG, False),  # nothing newer
             (9, 0, LOG, False),
             (11, 10, OTHER_LOG, False),
             (11, 0, OTHER_LOG, False),
@@ -204,6 +233,48 @@ class SnapshotsContract:
             assert slices.taken == 0, "a refused flush asked for rows"
             assert await store.checkpoint(at) == checkpoint(10)
             assert after == (10, {("Counter", "a"): actor("a", 1)}, {})
+
+    @pytest.mark.parametrize("base", [0, 9, 10])
+    async def test_a_flush_that_comes_again_stands(self, store: SnapshotStore, base: int) -> None:
+        """The answer to its first try was lost; what is there is not written a second time."""
+        at = new_place()
+        assert await store.flush(at, checkpoint(10), 0, rows(actor("a", 9)))
+        slices = rows(actor("a", 9, b"again"))
+
+        assert await store.flush(at, checkpoint(10), base, slices)
+
+        assert slices.taken == 0
+        assert await store.load(at, [("Counter", "a")]) == (
+            10,
+            {("Counter", "a"): actor("a", 9)},
+            {},
+        )
+
+    @pytest.mark.parametrize("change", [{"claim": bytes(16)}, {"log_id": OTHER_LOG}])
+    async def test_another_checkpoint_at_the_same_x_is_refused(
+        self, store: SnapshotStore, change: dict[str, bytes]
+    ) -> None:
+        """After a loss offsets are used again: the same X under another claim is another fold."""
+        at = new_place()
+        assert await store.flush(at, checkpoint(10), 0, rows(actor("a", 9)))
+        slices = rows(actor("a", 9, b"other"))
+        assert not await store.flush(at, replace(checkpoint(10), **change), 10, slices)
+        assert slices.taken == 0
+        assert await store.checkpoint(at) == checkpoint(10)
+
+    async def test_a_flush_that_landed_while_it_was_repeated_stands(
+        self, open_store: OpenStore
+    ) -> None:
+        """The second try began before the first took effect; both count, the rows once."""
+        first, second = open_store("demo"), open_store("demo")
+        at, name = new_place(), ("Counter", "a")
+        slices = GatedSlices()
+        repeated = asyncio.create_task(second.flush(at, checkpoint(5), 0, slices))
+        await slices.give(FlushSlice([actor("a", 4, b"second")]), repeated)
+        assert await first.flush(at, checkpoint(5), 0, rows(actor("a", 4, b"first")))
+        slices.end()
+        assert await repeated
+        assert (await first.load(at, [name])).actors == {name: actor("a", 4, b"first")}
 
     @pytest.mark.parametrize(("base", "applies"), [(0, True), (1, False)])
     async def test_no_checkpoint_counts_as_x_0_of_any_log(
@@ -296,9 +367,10 @@ class SnapshotsContract:
         stores = [open_store("demo") for _ in range(4)]
         at = new_place()
         streams = [GatedSlices() for _ in stores]
+        of_claims = [replace(checkpoint(5), claim=bytes([n]) * 16) for n in range(4)]
         flushes = [
-            asyncio.create_task(store.flush(at, checkpoint(5), 0, slices))
-            for store, slices in zip(stores, streams, strict=True)
+            asyncio.create_task(store.flush(at, mine, 0, slices))
+            for store, mine, slices in zip(stores, of_claims, streams, strict=True)
         ]
         for slices, flush in zip(streams, flushes, strict=True):
             assert await slices.asked(flush)

@@ -70,6 +70,7 @@ async def call_each(store: SnapshotStore) -> None:
         store.checkpoint(at),
         store.load(at, [name]),
         store.flush(at, checkpoint(1), 0, Slices()),
+        store.actors(at, limit=1),
         store.history_before(at, name, 1),
         store.discard(at),
     ):

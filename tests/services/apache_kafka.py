@@ -25,7 +25,7 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -126,11 +126,24 @@ def are_jars_there() -> bool:
 class ApacheKafka:
     """One broker with data, a port and a log file of its own."""
 
-    def __init__(self, *, settings: Mapping[str, str] | None = None, heap_mib: int = 768) -> None:
-        """Choose folder and ports; nothing is started yet. `settings` go over server.properties."""
+    def __init__(
+        self,
+        *,
+        settings: Mapping[str, str] | None = None,
+        listeners: Mapping[str, int] | None = None,
+        users: Sequence[str] = (),
+        heap_mib: int = 768,
+    ) -> None:
+        """Choose folder and ports; nothing is started yet. `settings` go over server.properties.
+
+        `listeners` are further ones with their ports, set up by `settings`; `users` are SCRAM
+        credentials as `kafka-storage format --add-scram` takes them.
+        """
         self._folder = Path(tempfile.mkdtemp(prefix="spawn-kafka-"))
         self._port, self._controller_port = free_port(), free_port()
         self._heap_mib = heap_mib
+        self._listeners = dict(listeners or {})
+        self._users = tuple(users)
         self._extra_settings = dict(settings or {})
         self._process: KeptProcess | None = None
         self.log = self._folder / "kafka.log"
@@ -227,9 +240,12 @@ class ApacheKafka:
 
     def _format(self, class_path: str) -> None:
         client, controller = f"127.0.0.1:{self._port}", f"127.0.0.1:{self._controller_port}"
+        listeners = f"PLAINTEXT://{client},CONTROLLER://{controller}"
+        for name, port in self._listeners.items():
+            listeners += f",{name}://127.0.0.1:{port}"
         settings = _SETTINGS | {
-            "listeners": f"PLAINTEXT://{client},CONTROLLER://{controller}",
-            "advertised.listeners": f"PLAINTEXT://{client},CONTROLLER://{controller}",
+            "listeners": listeners,
+            "advertised.listeners": listeners,
             "controller.quorum.bootstrap.servers": controller,
             "log.dirs": str(self._folder / "data"),
         }
@@ -239,6 +255,8 @@ class ApacheKafka:
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode("ascii").rstrip("=")
         command = [*self._java(class_path, "-XX:TieredStopAtLevel=1"), "kafka.tools.StorageTool"]
         command += ["format", "--standalone", "-t", cluster_id, "-c", "server.properties"]
+        for user in self._users:
+            command += ["--add-scram", user]
         with self.log.open("ab") as log:
             done = subprocess.run(
                 command,

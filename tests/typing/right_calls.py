@@ -3,7 +3,10 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, assert_never, assert_type
+
+from pydantic import BaseModel, ConfigDict
 
 from spawn import Actor, Rejected, System, action, actor
 
@@ -55,6 +58,20 @@ class Counter(Actor[Total, Added | Reset]):
         """Be read-only and async."""
         return f"{prefix}{self.id} {self.revision} {self.time} {self.caller} {self.metadata}"
 
+    @action(blocking=True)
+    def import_file(self, path: str, *, strict: bool = False) -> int:
+        """Block, in a thread."""
+        self.log.info("imports %s with %s, %s", path, self.request_id, strict)
+        assert_type(self.deadline, datetime)
+        assert_type(self.random.random(), float)
+        self.delete()
+        return self.state.total
+
+    @action.read(blocking=True)
+    def export(self) -> bytes:
+        """Block in a read."""
+        return b""
+
     @staticmethod
     def evolve(state: Total, event: Added | Reset) -> Total:
         """Cover every event."""
@@ -89,7 +106,31 @@ class Note(Actor[Total]):
         self.state = Total(total)
 
 
-system = System("shop", actors=[Counter, Note])
+class Line(BaseModel):
+    """A pydantic model."""
+
+    model_config = ConfigDict(frozen=True)
+    sku: str
+
+
+class Basket(BaseModel):
+    """A state."""
+
+    model_config = ConfigDict(frozen=True)
+    lines: list[Line] = []
+
+
+class Order(Actor[Basket]):
+    """Pydantic models as state, parameter and reply."""
+
+    @action
+    def put(self, line: Line) -> Basket:
+        """Set a new state."""
+        self.state = Basket(lines=[*self.state.lines, line])
+        return self.state
+
+
+system = System("shop", actors=[Counter, Note, Order])
 
 
 async def call() -> None:
@@ -102,6 +143,12 @@ async def call() -> None:
     assert_type(await counter.total(), int)
     assert_type(await counter.label("x"), str)
     assert_type(await system.actor(Counter, "a").add.options(timeout_s=2)(5, by="x"), int)
+    assert_type(await counter.import_file("x", strict=True), int)
+    assert_type(await counter.export(), bytes)
+    assert_type(await counter.get_state(), Total)
+    assert_type(await system.actor(Note).get_state(), Total)
+    assert_type(await system.actor(Order, "o").get_state(), Basket)
+    assert_type(await system.actor(Order, "o").put(Line(sku="pen")), Basket)
     both = await asyncio.gather(counter.add(1), counter.label())
     assert_type(both, tuple[int, str])
     assert_type(await system.actor(Note).write(5), None)

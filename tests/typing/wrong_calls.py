@@ -7,7 +7,7 @@ which mypy reports.
 from dataclasses import dataclass
 from typing import assert_never
 
-from spawn import Actor, action
+from spawn import Actor, action, actor
 from tests.typing.right_calls import Added, Counter, Note, Reset, Total, system
 
 
@@ -58,6 +58,11 @@ class WrongState(Actor[Total]):
         self.emit(Added(5))  # type: ignore[arg-type]
 
 
+@actor(idle_timeout=5)  # type: ignore[call-overload]
+class WrongSetting(Actor[Total]):
+    """Names a setting that is none."""
+
+
 async def call() -> None:
     """Call actions wrongly."""
     counter = system.actor(Counter, "a")
@@ -73,5 +78,8 @@ async def call() -> None:
     await system.actor(Note, text).write()  # type: ignore[call-arg]
     counter.add(5)  # type: ignore[unused-coroutine]
     counter.total()  # type: ignore[unused-coroutine]
+    await counter.import_file(5)  # type: ignore[arg-type]
+    text = await counter.get_state()  # type: ignore[assignment]
+    await counter.get_state(5)  # type: ignore[call-arg]
     number: int = counter.total()  # type: ignore[assignment]
     await counter.add(number)

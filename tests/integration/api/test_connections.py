@@ -44,7 +44,7 @@ async def test_pipelined_requests_are_answered_in_order(served: Served) -> None:
 async def test_expect_100_continue_is_answered(served: Served) -> None:
     """curl waits for it with larger bodies."""
     wire = served.wire
-    wire.send(f"POST {ADD} HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n".encode())
+    wire.send(f"POST {ADD} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n".encode())
     wire.send(b"Expect: 100-continue\r\n\r\n")
     assert await wire.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
     wire.send(b"5")
@@ -56,7 +56,7 @@ async def test_expect_100_continue_is_answered(served: Served) -> None:
 async def test_an_unknown_expectation_is_refused(served: Served) -> None:
     """Nobody can wait for what never comes."""
     served.wire.send(
-        b"POST /v1/actors/Counter/a/add HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n"
+        b"POST /v1/actors/Counter/a/add HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n"
         b"Expect: tea\r\n\r\n"
     )
     reply = await served.wire.reply()
@@ -82,7 +82,8 @@ async def test_a_client_that_dies_in_its_body_runs_nothing_and_fills_no_log(
     """Half a body is no call."""
     with caplog.at_level(logging.WARNING):
         async with served.connect() as wire:
-            wire.send(f"POST {ADD} HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n5".encode())
+            head = f"POST {ADD} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n"
+            wire.send(f"{head}5".encode())
             await wire.writer.drain()
             await asyncio.sleep(0.02)
         assert (await served.wire.ask("GET", "/health/live")).status == 200
@@ -160,7 +161,7 @@ async def test_stopping_waits_for_a_body_that_is_still_being_sent() -> None:
     server = HttpServer(FakeIngress(), new_error_id=lambda: "e", port=0)
     await server.start()
     async with connect(server.port) as wire:
-        wire.send(f"POST {ADD} HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n1".encode())
+        wire.send(f"POST {ADD} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n1".encode())
         await asyncio.sleep(0.02)
         async with asyncio.TaskGroup() as group:
             group.create_task(server.stop(grace_s=1.0))

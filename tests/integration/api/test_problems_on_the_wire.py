@@ -121,8 +121,8 @@ async def test_an_unknown_path_names_the_routes(served: Served, path: str) -> No
     [
         ("GET", ADD, "POST"),
         ("DELETE", ADD, "POST"),
-        ("POST", "/v1/actors/Counter/a", "GET, HEAD"),
-        ("OPTIONS", "/v1/actors/Counter/a", "GET, HEAD"),
+        ("POST", "/v1/actors/Counter/a", "GET, HEAD, DELETE"),
+        ("OPTIONS", "/v1/actors/Counter/a", "GET, HEAD, DELETE"),
         ("PUT", "/metrics", "GET, HEAD"),
         ("PATCH", "/health/live", "GET, HEAD"),
     ],

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
-from spawn.api import HttpLimits, HttpServer
-from tests.integration.api.fake_ingress import FakeIngress
+from spawn.api import Access, HttpLimits, HttpServer
+from tests.integration.api.fake_ingress import TIME_US, FakeIngress
 
 
 class Reply(NamedTuple):
@@ -108,11 +108,19 @@ async def connect(port: int) -> AsyncIterator[Wire]:
 
 @asynccontextmanager
 async def serving(
-    limits: HttpLimits | None = None, *, express: bool = True
+    limits: HttpLimits | None = None, *, express: bool = True, access: Access | None = None
 ) -> AsyncIterator[Served]:
-    """Serve a fake ingress on a free port, with one connection open."""
+    """Serve a fake ingress on a free port, with one connection open; `h` is a name of it."""
     ingress = FakeIngress()
-    server = HttpServer(ingress, new_error_id=lambda: "e77", port=0, limits=limits, express=express)
+    server = HttpServer(
+        ingress,
+        new_error_id=lambda: "e77",
+        port=0,
+        limits=limits,
+        access=access or Access(allowed_hosts=["h"]),
+        now_us=lambda: TIME_US,
+        express=express,
+    )
     await server.start()
     try:
         async with connect(server.port) as wire:

@@ -64,5 +64,25 @@ def test_methods_belong_to_routes() -> None:
     """POST calls, GET reads."""
     check_method("invoke", "POST")
     check_method("state", "HEAD")
-    with pytest.raises(MethodNotAllowed, match="POST is not answered here, GET and HEAD is"):
+    wrong = "POST is not answered here, GET, HEAD and DELETE are"
+    with pytest.raises(MethodNotAllowed, match=wrong):
         check_method("state", "POST")
+    with pytest.raises(MethodNotAllowed, match="GET is not answered here, POST is"):
+        check_method("invoke", "GET")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "match"),
+    [
+        ("POST", "/v1/actors/C/a/events", Match("invoke", "C", "a", "events")),
+        ("GET", "/v1/actors/C/a/events?follow", Match("events", "C", "a", "events")),
+        ("PUT", "/v1/actors/C/a/events", Match("events", "C", "a", "events")),
+        ("DELETE", "/v1/actors/C/a", Match("delete", "C", "a")),
+        ("GET", "/v1/actors/C/a", Match("state", "C", "a")),
+        ("GET", "/errors/fenced", Match("error", action="fenced")),
+        ("GET", "/docs", Match("docs")),
+    ],
+)
+def test_one_path_may_be_several_routes(method: str, path: str, match: Match) -> None:
+    """The method decides."""
+    assert match_target(path, method) == match

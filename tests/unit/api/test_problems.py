@@ -40,17 +40,6 @@ def test_the_page_has_every_code_with_its_status() -> None:
     assert "| 409 | the actor's own, with `rejected` |" in PAGE
 
 
-def test_the_page_names_every_metric() -> None:
-    """Those of our own collector."""
-    from spawn.api.metrics import HttpCounts, NodeCollector
-    from tests.integration.api.fake_ingress import FakeIngress
-
-    names = {metric.name for metric in NodeCollector(FakeIngress(), HttpCounts()).describe()}
-    rows = re.findall(r"(?m)^\| `(spawn_\w+)`", PAGE)
-    named = {re.sub("_(total|info)$", "", name) for name in rows}
-    assert named == names
-
-
 def test_a_problem_is_one_flat_object() -> None:
     """What is not there has no member."""
     error = SpawnError("it broke", hint="mend it")

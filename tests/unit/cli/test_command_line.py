@@ -4,37 +4,28 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from spawn.cli import exit_codes
-from spawn.cli.main import COMMANDS, run_command
+from spawn.cli.commands import COMMANDS
+from spawn.cli.main import run_command
+from spawn.cli.node_client import authorization
 from spawn.config import SETTINGS
 from spawn.errors import Fenced, LogUnreachable, Rejected, SpawnError, UnknownType
+from tests.unit.cli.running import spawn
 
 pytestmark = pytest.mark.timeout(10)  # a help page imports rich
-
-
-def spawn(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    """Run a command; return exit code, stdout and stderr."""
-    code = run_command(arguments)
-    out, err = capsys.readouterr()
-    return code, out, err
-
-
-@pytest.fixture(autouse=True)
-def _no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    for name in ("SPAWN_URL", *(setting.variable for setting in SETTINGS.values())):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.chdir(tmp_path_factory.mktemp("empty"))
 
 
 def test_the_help_page_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     """On stdout, since it was asked for."""
     code, out, err = spawn(capsys, "--help")
     assert (code, err) == (0, "")
-    for name in COMMANDS:
+    for name, command in COMMANDS.items():
         assert f"\n  {name} " in out
+        assert command.help.split()[0] in out
     assert "Exit codes: 0 done, 1 failed, 2 usage, 3 fenced, 4 not found, 5 unreachable." in out
 
 
@@ -50,7 +41,16 @@ def test_every_command_has_help_with_an_example(
     assert "object at 0x" not in out
 
 
-@pytest.mark.parametrize("name", ["run", "init"])
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"dev", "run", "completion"}))
+def test_every_command_that_answers_can_do_so_in_json(
+    capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """All but those that serve, and the scripts for shells."""
+    _, out, _ = spawn(capsys, name, "--help")
+    assert "\n  --json " in out
+
+
+@pytest.mark.parametrize("name", ["run", "init", "config", "doctor"])
 def test_every_setting_has_its_flag(capsys: pytest.CaptureFixture[str], name: str) -> None:
     """None can be forgotten."""
     _, out, _ = spawn(capsys, name, "--help")
@@ -90,6 +90,13 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         (["state", "a/b", "--url", "http://h:x"], "a node's address is http://host:port", ""),
         (["state", "a/b", "--timeout", "soon"], "--timeout must be a duration", "5s"),
         (["state", "a/b", "--timeout", "0"], "--timeout must be at least 1ms", ""),
+        (["actors", "--limit", "-1"], "--limit must be at least 0, got -1", "0 lists all"),
+        (["actors", "--limit", "many"], "Invalid value for --limit", "`spawn actors --help`"),
+        (["actors", "--after", "a"], "an actor is named TYPE/ID, got `a`", ""),
+        (["explain", "fencd"], "there is no error code `fencd`", "did you mean `fenced`?"),
+        (["explain", "qqqqq"], "there is no error code `qqqqq`", "`spawn explain` lists all"),
+        (["completion", "cmd"], 'Invalid value "cmd"', "`spawn completion --help`"),
+        (["new"], "NAME is missing", "`spawn new --help`"),
         (["run", "x.py", "--http-prt", "1"], "there is no option --http-prt", "`--http-port`"),
     ],
 )
@@ -146,11 +153,60 @@ def test_the_url_may_stand_in_the_environment(
     assert "at:   SPAWN_URL (environment)" in err
 
 
-def test_events_without_a_log_say_how_to_name_one(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("command", [["events", "Counter/a"], ["actors"], ["partitions"]])
+def test_reading_without_a_log_says_how_to_name_one(
+    capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
     """Neither settings nor a running spawn dev."""
-    code, _, err = spawn(capsys, "events", "Counter/a")
+    code, _, err = spawn(capsys, *command)
     assert code == 2
     assert "error: kafka.bootstrap_servers is not set [invalid-settings]" in err
+
+
+@pytest.mark.parametrize("command", [["events", "Counter/a"], ["actors"], ["partitions"]])
+def test_a_log_that_is_away_ends_with_5(
+    capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    """With the address, who named it, and who checks it."""
+    code, out, err = spawn(capsys, *command, "--kafka-bootstrap-servers", "127.0.0.1:1")
+    assert (code, out) == (5, "")
+    assert err.startswith("error: no broker answered at 127.0.0.1:1")
+    assert "[log-unreachable]" in err
+    assert "at:   --kafka-bootstrap-servers (flag)" in err
+    assert "`spawn doctor`" in err
+
+
+def test_a_token_that_no_header_can_hold_is_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without showing it; a file that can't be read too."""
+    monkeypatch.setenv("SPAWN_HTTP_TOKEN", "geheimnis\nX: 1")
+    code, _, err = spawn(capsys, "state", "Counter/a", "--url", "http://127.0.0.1:1")
+    assert code == 2
+    assert "at:   SPAWN_HTTP_TOKEN, SPAWN_HTTP_TOKEN_FILE (environment)" in err
+    assert "geheim" not in err
+    monkeypatch.delenv("SPAWN_HTTP_TOKEN")
+    monkeypatch.setenv("SPAWN_HTTP_TOKEN_FILE", "nothing")
+    code, _, err = spawn(capsys, "state", "Counter/a", "--url", "http://127.0.0.1:1")
+    assert code == 2
+    assert "No such file or directory: 'nothing'" in err
+
+
+def test_a_token_comes_from_the_environment_or_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And is sent as the node wants it."""
+    assert authorization() == {}
+    Path("token").write_text("from-a-file\n")
+    monkeypatch.setenv("SPAWN_HTTP_TOKEN_FILE", "token")
+    assert authorization() == {"Authorization": "Bearer from-a-file"}
+    monkeypatch.setenv("SPAWN_HTTP_TOKEN", "from-the-environment")
+    assert authorization() == {"Authorization": "Bearer from-the-environment"}
+
+
+def test_an_error_without_a_hint_names_its_page(capsys: pytest.CaptureFixture[str]) -> None:
+    """The one that `spawn explain` shows."""
+    code, _, err = spawn(capsys, "run", "x.py", "--http-port", "x", "--mesh-port", "y")
+    assert code == 2
+    assert "hint: `spawn explain invalid-settings` says more" in err
 
 
 def test_an_exception_of_ours_shows_no_traceback_unless_debugging(
@@ -169,6 +225,27 @@ def test_an_exception_of_ours_shows_no_traceback_unless_debugging(
     assert "Traceback" not in err
     with pytest.raises(KeyError):
         run_command(["state", "Counter/a", "--debug"])
+
+
+def test_the_first_error_of_a_group_of_tasks_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As itself, with its own exit code; a mistake of ours too."""
+
+    def fenced(text: str) -> None:
+        raise ExceptionGroup("tasks", [ExceptionGroup("inner", [Fenced("another owns it")])])
+
+    def broken(text: str) -> None:
+        raise ExceptionGroup("tasks", [KeyError("oops"), ValueError("later")])
+
+    monkeypatch.setattr("spawn.cli.state.parse_subject", fenced)
+    code, _, err = spawn(capsys, "state", "Counter/a")
+    assert code == 3
+    assert err.startswith("error: another owns it [fenced]")
+    monkeypatch.setattr("spawn.cli.state.parse_subject", broken)
+    code, _, err = spawn(capsys, "state", "Counter/a")
+    assert code == 1
+    assert "please report it: KeyError: 'oops' [internal]" in err
 
 
 def test_debug_shows_the_traceback_of_an_error(capsys: pytest.CaptureFixture[str]) -> None:

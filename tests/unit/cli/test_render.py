@@ -140,3 +140,36 @@ def test_columns_are_aligned_for_wide_characters() -> None:
     assert render.table([["東", "x"], ["abc", "y"]]) == ["東   x", "abc  y"]
     assert render.table([["e\u0301", "x"], ["abc", "y"]]) == ["e\u0301    x", "abc  y"]
     assert render.table([["1", "x"], ["10", ""]], right=(0,)) == [" 1  x", "10"]
+
+
+def test_rows_that_come_later_stand_below_those_before() -> None:
+    """In the columns that were printed."""
+    first = line(action="a_long_action")
+    later = line(2, caller="x", state={"total": 7})
+    shown, widths = render.event_rows([first], now_us=T0, with_state=True, zone=UTC)
+    below, wider = render.event_rows(
+        [later], now_us=T0, with_state=True, zone=UTC, titles=False, widths=widths
+    )
+    assert len(shown) == 2
+    assert len(below) == 1
+    for text in ("Added(", "total="):
+        assert below[0].index(text) == shown[1].index(text)
+    assert list(wider) == list(widths)
+    assert render.event_rows([], now_us=T0, titles=False, widths=widths) == ([], widths)
+
+
+def test_a_check_is_a_line_and_its_mend_another() -> None:
+    """Colour says nothing that the word does not."""
+    assert render.check("clock", "ok", "right", "") == "ok       clock: right"
+    text = "failed   log: away\n         mend: start it"
+    assert render.check("log", "failed", "away", "start it") == text
+    coloured = render.check("log", "failed", "away", "start it", colour=True)
+    assert coloured == text.replace("failed ", "\x1b[1;31mfailed \x1b[0m")
+
+
+def test_numbers_times_and_words_of_a_shell() -> None:
+    """For tables, for programs, for the next command."""
+    assert render.number(1234567) == "1,234,567"
+    assert render.iso_time(1_500_000) == "1970-01-01T00:00:01.500000+00:00"
+    assert render.when(1_500_000, UTC) == "1970-01-01 00:00:01Z"
+    assert render.shell_word("it's") == "'it'\"'\"'s'"

@@ -19,7 +19,7 @@ def test_the_page_is_current() -> None:
 def test_every_setting_is_explained() -> None:
     """A docstring below each field."""
     texts = explanations()
-    assert [key for key in SETTINGS if len(texts[key]) < 20] == []
+    assert [key for key in SETTINGS if len(texts[key]) < 15] == []
 
 
 def test_the_first_sentence_goes_to_the_help_page() -> None:

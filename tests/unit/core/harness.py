@@ -10,7 +10,7 @@ from eventstore.codec import ClaimBody, encode_claim_body
 from eventstore.records import Outcome, encode_claim
 from eventstore.rows import Checkpoint
 from spawn.core.actors import UNLOADED, Actor, Entry
-from spawn.core.behavior import ActionInfo, SchemaUse, TypeSettings
+from spawn.core.behavior import ActionInfo, SchemaUse, TypeDescription, TypeSettings
 from spawn.core.commands import Command
 from spawn.core.decision import Decision, EncodedState, EventData, Refusal
 from spawn.core.keys import Keys
@@ -111,6 +111,12 @@ class Lists:
 
     def state_json(self, state: Any) -> bytes:
         return str(list(state)).encode()
+
+    def event_json(self, event: EventData) -> bytes:
+        return event.data
+
+    def describe(self) -> TypeDescription:
+        return TypeDescription("", {}, {}, {}, {})
 
 
 class FakeStore:

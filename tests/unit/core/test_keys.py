@@ -48,3 +48,16 @@ def test_young_keys_are_never_dropped_for_the_count(monkeypatch: pytest.MonkeyPa
         keys.bind(digest_key(str(n), "a", b""), n, n)
     assert keys.full(KEY_FRESH_US - 1)
     assert not keys.full(KEY_FRESH_US)
+
+
+def test_keys_in_flight_count_as_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them will push one out before the new one does: none of those may be young."""
+    monkeypatch.setattr(module, "KEYS_MAX", 3)
+    keys = Keys()
+    assert not keys.full(0, 2)
+    assert keys.full(0, 3)
+    for n in range(2):
+        keys.bind(digest_key(str(n), "a", b""), n, n * KEY_FRESH_US)
+    assert not keys.full(KEY_FRESH_US + 1)
+    assert not keys.full(KEY_FRESH_US + 1, 1), "the first, now old, goes"
+    assert keys.full(KEY_FRESH_US + 1, 2), "the second is young"

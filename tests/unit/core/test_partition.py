@@ -9,9 +9,9 @@ import pytest
 from eventstore.records import NO_PREVIOUS, Commit, RequestNumber, decode_prefix
 from spawn.core.checkpoint import capture_fold, restore_fold
 from spawn.core.fold import LossDetected
-from spawn.core.keys import digest_key
+from spawn.core.keys import KEY_FRESH_US, digest_key
 from spawn.core.partition import LEASE_S, Phase
-from spawn.errors import MailboxFull
+from spawn.errors import MailboxFull, TooManyKeys
 from tests.unit.core.harness import FakeLog, FakeStore, Lists, Owner, command
 
 
@@ -55,6 +55,24 @@ def test_previous_is_an_offset_once_the_batch_before_is_acknowledged(
     owner.run(command("add", "a", 2))
     owner.append()
     assert [c.previous for c in commits(log)] == [NO_PREVIOUS, NO_PREVIOUS, 1]
+
+
+def test_previous_names_the_batch_before_also_for_an_actor_that_stayed_busy(
+    owner: Owner, log: FakeLog
+) -> None:
+    """Its place in that batch, which is remembered, is no distance within the next one."""
+    owner.run(command("add", "a", 1))
+    owner.run(command("add", "b", 1))
+    owner.run(command("add", "b", 2))
+    owner.send()
+    owner.run(command("add", "a", 2))
+    owner.run(command("add", "b", 3))
+    owner.run(command("add", "b", 4))
+    owner.acknowledge()
+    owner.append()
+    found = [(log.records[c.sequence + 1].key, c.previous) for c in commits(log)]
+    first = [(b"a", NO_PREVIOUS), (b"b", NO_PREVIOUS), (b"b", -1)]
+    assert found == [*first, (b"a", 1), (b"b", 3), (b"b", -1)]
 
 
 def test_refused_and_unchanged_commands_leave_one_record_each(owner: Owner, log: FakeLog) -> None:
@@ -167,6 +185,24 @@ def test_a_key_in_flight_holds_the_next_command_with_the_same_key(owner: Owner) 
     bound = owner.machine.bound_key(actor, repeated, owner.now_us)
     assert bound is not None
     assert bound.offset == 1
+
+
+def test_an_actor_full_of_keys_in_flight_is_given_no_more(
+    owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key binds with its commit; those on their way count, or the limit is none."""
+    monkeypatch.setattr("spawn.core.keys.KEYS_MAX", 2)
+    made = [command("add", "a", n, key=digest_key(str(n), "add", b"")) for n in range(3)]
+    for some in made[:2]:
+        owner.run(some)
+    actor = owner.machine.residents.actor("List", b"a")
+    with pytest.raises(TooManyKeys):
+        owner.machine.bound_key(actor, made[2], owner.now_us)
+    owner.append()
+    with pytest.raises(TooManyKeys):
+        owner.machine.bound_key(actor, made[2], owner.now_us)
+    owner.now_us += KEY_FRESH_US
+    assert owner.machine.bound_key(actor, made[2], owner.now_us) is None
 
 
 def test_reads_wait_for_an_append_that_starts_after_they_arrived(owner: Owner) -> None:

@@ -24,7 +24,7 @@ def test_the_class_is_a_behavior() -> None:
     """What core and runtime ask for is there."""
     behavior: Behavior = ClassBehavior(Counter)
     assert behavior.type == "Counter"
-    assert [*behavior.actions] == ["add", "total"]
+    assert [*behavior.actions] == ["add", "total", "get_state"]
     assert behavior.settings.idle_timeout_s == 300
     assert not behavior.has_on_activate
 

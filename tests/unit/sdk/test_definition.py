@@ -144,7 +144,7 @@ def test_an_annotation_may_name_a_class_that_comes_later() -> None:
         @action
         def lose(self, never: "Later") -> None: ...
 
-    assert [*definition_of(Early).actions] == ["take", "lose"]
+    assert [*definition_of(Early).actions] == ["take", "lose", "get_state"]
 
     class Lost(Actor[Total]):
         @action
@@ -181,7 +181,7 @@ def test_a_base_class_may_leave_its_state_open() -> None:
 
     assert not is_actor_type(Logged)
     assert is_actor_type(Counter)
-    assert [*ClassBehavior(Counter).actions] == ["who"]
+    assert [*ClassBehavior(Counter).actions] == ["who", "get_state"]
     with pytest.raises(InvalidTarget, match="Logged leaves its state or events open"):
         definition_of(Logged)
 
@@ -205,7 +205,7 @@ def test_a_subclass_changes_actions_of_its_base() -> None:
         def three(self) -> int:
             return 3
 
-    assert [*ClassBehavior(Second).actions] == ["one", "three"]
+    assert [*ClassBehavior(Second).actions] == ["one", "three", "get_state"]
 
 
 def test_signatures_are_shown_as_written() -> None:
@@ -270,6 +270,12 @@ def test_settings_are_taken_over() -> None:
         ({"idle_timeout_s": 0}, "it is a time above 0"),
         ({"named": True, "partitions": 4}, "a named type has one partition"),
         ({"named": "x" * 256}, "an id has at most 255 bytes"),
+        ({"named": 5}, "it is an id, or True"),
+        ({"name": 5}, "@actor(name=5): a name is made of letters"),
+        ({"idle_timeout_s": "5"}, "it is a time above 0"),
+        ({"history_interval": 1.5}, "it is a number of at least 0"),
+        ({"strict_reads": "strict"}, "@actor(strict_reads='strict'): it is True or False"),
+        ({"record_commands": 0}, "it is True or False"),
     ],
 )
 def test_settings_that_can_not_be_are_refused(settings: dict[str, Any], text: str) -> None:
@@ -282,6 +288,60 @@ def test_settings_that_can_not_be_are_refused(settings: dict[str, Any], text: st
         actor(**settings)(Plain)
     assert str(caught.value).startswith("Plain: @actor(")
     assert text in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("idle_timeout", "idle_timeout_s"),
+        ("mailbox_size", "mailbox_size_max"),
+        ("mailbox", "mailbox_size_max"),
+        ("partition", "partitions"),
+        ("record_command", "record_commands"),
+        ("snapshot", "snapshot_version"),
+        ("named_id", "named"),
+    ],
+)
+def test_a_setting_that_is_none_is_told_with_the_nearest(wrong: str, right: str) -> None:
+    """And with what there is."""
+
+    class Plain(Actor[Total]):
+        pass
+
+    settings: Any = {wrong: 5}
+    with pytest.raises(InvalidTarget, match=f"@actor has no setting `{wrong}`; it has name, ") as e:
+        actor(**settings)(Plain)
+    assert e.value.hint == f"did you mean `{right}`?"
+
+
+def test_a_blocking_action_is_plain() -> None:
+    """An async one has its own ways."""
+
+    async def late(self: Any) -> None:
+        """Do nothing."""
+
+    with pytest.raises(InvalidTarget, match=r"Bad\.late is async and blocking: write `def`"):
+        make({"late": action(blocking=True)(late)})
+    info = definition_of(Blocks).actions["wait"].info
+    assert (info.blocking, info.is_async, info.read_only) == (True, False, False)
+    assert definition_of(Blocks).actions["look"].info[1] is True
+    assert not definition_of(Blocks).actions["quick"].info.blocking
+
+
+class Blocks(Actor[Total]):
+    """Actions that say that they block."""
+
+    @action(blocking=True)
+    def wait(self) -> None:
+        """Wait."""
+
+    @action.read(blocking=True)
+    def look(self) -> None:
+        """Wait in a read."""
+
+    @action(blocking=False)
+    def quick(self) -> None:
+        """Say that it does not."""
 
 
 def test_an_instance_is_not_made_by_hand() -> None:

@@ -243,13 +243,15 @@ def test_an_unknown_action_is_told_with_the_nearest(system: System) -> None:
         cast("Any", system.actor(Counter, "a")).ad(5)
     assert str(caught.value) == (
         "Counter has no action `ad`; did you mean `add`? Actions: add(n: int) -> int, "
-        "total() -> int"
+        "total() -> int, get_state() -> Total"
     )
 
 
 def test_a_reference_has_no_state(system: System) -> None:
     """It type-checks, so the text says what to write."""
-    with pytest.raises(AttributeError, match=r"@action.read def get\(self\): return self.state"):
+    with pytest.raises(
+        AttributeError, match=r"write await system.actor\(Counter, ...\).get_state\(\)"
+    ):
         _ = system.actor(Counter, "a").state
 
 
@@ -286,7 +288,9 @@ def test_a_named_type_has_one_actor(system: System, node: FakeDispatcher) -> Non
     send(system.actor(Config).touch)
     send(system.actor(Config, "Config").touch)
     assert [command.id for command in node.commands] == [b"Config", b"Config"]
-    with pytest.raises(InvalidId, match="Config is one actor, 'Config'; there is none with id 'x'"):
+    with pytest.raises(
+        UnknownType, match="Config is one actor, 'Config'; there is none with id 'x'"
+    ):
         system.actor(Config, "x")
 
 

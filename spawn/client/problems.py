@@ -1,0 +1,50 @@
+"""From a problem body back to the exception that it was (pure)."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from spawn import errors
+from spawn.errors import NodeUnreachable, Rejected, SpawnError
+
+__all__ = ["RECORDED", "error_of_problem"]
+
+RECORDED: Final = frozenset(
+    ("action-failed", "key-reused", "reply-gone", "request-settled", "request-too-old")
+)
+"""Codes, beside user code's own, that a record or the session stands behind: final also when
+another copy of the request was sent."""
+
+_KINDS: Final[dict[str, type[SpawnError]]] = {
+    kind.code: kind
+    for name in errors.__all__
+    if (kind := getattr(errors, name)) is not Rejected and isinstance(kind.code, str)
+}
+
+
+def error_of_problem(status: int, body: bytes) -> SpawnError:
+    """Return the error that an answer with such a status tells."""
+    try:
+        problem = msgspec.json.decode(body, type=dict[str, Any])
+        code, detail = str(problem["code"]), str(problem["detail"])
+    except (msgspec.DecodeError, UnicodeDecodeError, KeyError):
+        return NodeUnreachable(
+            f"what answers there is no node of Spawn (status {status})",
+            hint="check the address; a proxy in between must hand answers on as they are",
+        )
+    at, hint = str(problem.get("at", "")), str(problem.get("hint", ""))
+    if problem.get("rejected") is True:
+        return Rejected(code, detail, at=at, hint=hint)
+    kind = _KINDS.get(code)
+    if kind is not None:
+        return kind(detail, at=at, hint=hint)
+    # Of a newer node.
+    error = (
+        errors.Unavailable(detail, at=at, hint=hint)
+        if problem.get("retryable") is True
+        else (SpawnError(detail, at=at, hint=hint))
+    )
+    error.code = code
+    return error

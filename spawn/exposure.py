@@ -1,0 +1,92 @@
+"""Who reaches a node over HTTP: token, TLS and names, made from the settings.
+
+A node that anybody on a network could call, or listen to, does not start unless it is told to.
+"""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from typing import Final
+
+from spawn.api.access import Access, is_loopback
+from spawn.config import Secret, Settings, token_of
+from spawn.errors import InvalidSettings
+
+__all__ = ["access_of", "base_url", "check_exposure", "tls_of"]
+
+_TOKEN_BYTES_MAX: Final = 4096
+
+
+def check_exposure(settings: Settings) -> None:
+    """Raise InvalidSettings where the node would be open to a network."""
+    http = settings.http
+    if is_loopback(http.host.lower()) or http.insecure:
+        return
+    missing = []
+    if not (http.token or http.token_file):
+        missing.append("a token (SPAWN_HTTP_TOKEN or --http-token-file)")
+    if not http.tls_cert:
+        missing.append("TLS files (--http-tls-cert and --http-tls-key)")
+    if missing:
+        raise InvalidSettings(
+            f"{http.host} is reached from other machines, and this node has not "
+            f"{' and not '.join(missing)}",
+            at=settings.source("http.host").name,
+            hint="give them, or say --insecure if something else protects the node",
+        )
+
+
+def access_of(settings: Settings) -> Access:
+    """Return who may call the node. Raises: InvalidSettings - the token can't be read."""
+    http = settings.http
+    return Access(
+        host=http.host,
+        token=_token(settings).reveal(),
+        allowed_hosts=http.allowed_hosts,
+        allowed_origins=http.allowed_origins,
+    )
+
+
+def tls_of(settings: Settings) -> ssl.SSLContext | None:
+    """Return what the node serves HTTPS with; None: it serves plain HTTP.
+
+    Raises: InvalidSettings - certificate and key can't be used.
+    """
+    http = settings.http
+    if not http.tls_cert:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        # An empty password: one that asks for it fails, instead of asking at the terminal.
+        context.load_cert_chain(http.tls_cert, http.tls_key, password="")
+    except (OSError, ssl.SSLError) as error:
+        names = [settings.source(key).name for key in ("http.tls_cert", "http.tls_key")]
+        raise InvalidSettings(
+            f"certificate {http.tls_cert} and key {http.tls_key} can't be used: {error}",
+            at=", ".join(names),
+            hint="both are PEM files, the key without a password",
+        ) from error
+    return context
+
+
+def base_url(settings: Settings, port: int) -> str:
+    """Return the node's address, as people write it."""
+    http = settings.http
+    host = f"[{http.host}]" if ":" in http.host else http.host
+    return f"{'https' if http.tls_cert else 'http'}://{host}:{port}"
+
+
+def _token(settings: Settings) -> Secret:
+    name = settings.http.token_file
+    if not name:
+        return settings.http.token
+    try:
+        with Path(name).open(encoding="utf-8") as file:
+            return token_of(file.read(_TOKEN_BYTES_MAX).strip())
+    except (OSError, ValueError) as error:
+        raise InvalidSettings(
+            f"the token in {name} can't be used: {error}",
+            at=settings.source("http.token_file").name,
+        ) from error

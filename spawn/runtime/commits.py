@@ -1,0 +1,135 @@
+"""An actor's committed changes, from its records in the log and from those being settled."""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
+
+from eventstore.codec import decode_commit_body
+from eventstore.errors import CorruptRecord, LogRefused, LogUnavailable, UnreadableBody
+from eventstore.history import HistoryRecord, walk_back
+from eventstore.log import EventLog, TopicPartition
+from eventstore.records import Flag, Outcome
+from spawn.core.actors import Entry
+from spawn.core.behavior import Behavior
+from spawn.core.decision import EncodedState, EventData
+from spawn.core.ids import Position
+from spawn.core.ingress import ActorCommit, CommitsAsked
+from spawn.errors import ActorParked, LogUnreachable, ReplyGone, SpawnError
+
+__all__ = ["PastCommits", "commit_of_entry"]
+
+_CHUNK: Final = 500
+"""Commits decoded at once, when a long history is read from its beginning."""
+
+
+class PastCommits:
+    """The commits of one actor up to its record at `offset`."""
+
+    def __init__(
+        self, log: EventLog, at: TopicPartition, behavior: Behavior, key: bytes, offset: int
+    ) -> None:
+        self._log = log
+        self._at = at
+        self._behavior = behavior
+        self._key = key
+        self._offset = offset
+
+    async def listed(self, asked: CommitsAsked) -> Sequence[ActorCommit]:
+        """Return those that are asked for.
+
+        Raises: ActorParked (one can't be read), LogUnreachable, HistoryGone.
+        """
+        kept: deque[HistoryRecord] = deque(maxlen=None if asked.newest_first else asked.limit)
+        async for record in self._applied(self._offset, asked.from_revision):
+            kept.append(record)
+            if asked.newest_first and len(kept) == asked.limit:
+                break
+        records = kept if asked.newest_first else reversed(kept)
+        return [self._decoded(record) for record in records]
+
+    async def from_revision(self, revision: int) -> AsyncIterator[ActorCommit]:
+        """Yield all from a revision on, oldest first, in bounded memory. Raises: as `listed`."""
+        offsets = array("q")
+        async for record in self._applied(self._offset, revision):
+            offsets.append(record.offset)
+        while offsets:
+            chunk, offsets = offsets[-_CHUNK:], offsets[:-_CHUNK]
+            records: list[HistoryRecord] = []
+            async for record in self._applied(chunk[0], revision):
+                records.append(record)
+                if len(records) == len(chunk):
+                    break
+            for record in reversed(records):
+                yield self._decoded(record)
+
+    async def _applied(self, offset: int, from_revision: int) -> AsyncIterator[HistoryRecord]:
+        """Yield the records that changed the actor, newest first, down to a revision."""
+        try:
+            async for record in walk_back(self._log, self._at, self._key, offset):
+                if record.commit.revision < from_revision:
+                    return
+                if record.commit.outcome == Outcome.APPLIED:
+                    yield record
+        except LogUnavailable as error:
+            raise LogUnreachable(f"the history of {self._name} can't be read: {error}") from error
+        except (LogRefused, CorruptRecord) as error:
+            raise ReplyGone(
+                f"the history of {self._name} goes back further than the log is kept: {error}",
+                hint="ask for later ones with from_revision",
+            ) from error
+
+    @property
+    def _name(self) -> str:
+        return f"{self._behavior.type}/{self._key.decode()}"
+
+    def _decoded(self, record: HistoryRecord) -> ActorCommit:
+        commit = record.commit
+        try:
+            body = decode_commit_body(record.value, commit.body_at)
+            state = EncodedState(*body.state) if body.state is not None else None
+            events = [EventData(*event) for event in body.events]
+            return ActorCommit(
+                commit.revision,
+                commit.time_us,
+                Position(*self._at, record.offset),
+                body.action,
+                body.caller,
+                _events_json(self._behavior, events),
+                _state_json(self._behavior, state),
+                bool(commit.flags & Flag.DELETED),
+            )
+        except UnreadableBody as error:
+            raise _unreadable(self._name, record.offset, error) from error
+
+
+def commit_of_entry(behavior: Behavior, at: TopicPartition, entry: Entry) -> ActorCommit:
+    """Return the change that a settled entry is. Raises: ActorParked - it can't be shown."""
+    command, decision = entry.command, entry.decision
+    try:
+        return ActorCommit(
+            entry.revision,
+            entry.time_us,
+            Position(*at, entry.offset),
+            command.action,
+            command.caller,
+            _events_json(behavior, decision.events),
+            _state_json(behavior, decision.replaced),
+            decision.deleted,
+        )
+    except UnreadableBody as error:
+        raise _unreadable(entry.actor.name, entry.offset, error) from error
+
+
+def _events_json(behavior: Behavior, events: Sequence[EventData]) -> Sequence[tuple[str, bytes]]:
+    return [(event.name, behavior.event_json(event)) for event in events]
+
+
+def _state_json(behavior: Behavior, state: EncodedState | None) -> bytes | None:
+    return None if state is None else behavior.state_json(behavior.decode_state(state))
+
+
+def _unreadable(name: str, offset: int, error: UnreadableBody) -> SpawnError:
+    return ActorParked(f"the record of {name} at offset {offset} can't be read: {error}", at=name)

@@ -1,0 +1,49 @@
+"""What user code raised, as text for callers, log and record.
+
+Whatever it is: classes of the user's have texts of their own, which may be none, endless or raise.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+__all__ = ["cause", "goes_on", "text_of"]
+
+_LENGTH_MAX: Final = 1_000
+"""Characters of a foreign exception's text that go into record and answer."""
+
+
+def cause(error: BaseException) -> str:
+    """Return `ValueError: what it says`, shortened."""
+    text = f"{type(error).__name__}: {text_of(error)}".removesuffix(": ")
+    return text if len(text) <= _LENGTH_MAX else text[: _LENGTH_MAX - 3] + "..."
+
+
+def text_of(value: object) -> str:
+    """Return `str(value)` as text that UTF-8 can hold; what has no text is said to have none."""
+    try:
+        text = str(value)
+    except BaseException as error:  # noqa: BLE001 - only a text is lost
+        return f"(its text can't be made: {type(error).__name__})"
+    if type(text) is not str:
+        text = str.__str__(text)
+    return text if text.isascii() else text.encode(errors="replace").decode()
+
+
+def goes_on(error: BaseException) -> bool:
+    """Tell whether what came out of async user code is not its own: it is to be raised again.
+
+    That is Ctrl-C, and the end of the task (or of an abandoned coroutine). A CancelledError or
+    GeneratorExit that user code has raised itself is an error like any other.
+    """
+    if isinstance(error, KeyboardInterrupt):
+        return True
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None or not isinstance(error, (asyncio.CancelledError, GeneratorExit)):
+        return False
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        return True
+    return task is None or task.cancelling() > 0

@@ -1,0 +1,130 @@
+"""Following an actor: every commit once and in order, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from spawn.core.ingress import ActorCommit, CommitsAsked
+from spawn.errors import TooSlow, UnknownType
+from spawn.runtime import following
+from spawn.runtime.dispatcher import NodeDispatcher
+from tests.integration.runtime.running import Cluster, add
+
+Commits = AsyncIterator[ActorCommit | None]
+
+
+async def take(commits: Commits, count: int) -> list[int]:
+    """Return the revisions of the next commits."""
+    found: list[int] = []
+    while len(found) < count:
+        commit = await anext(commits)
+        if commit is not None:
+            found.append(commit.revision)
+    return found
+
+
+def followers_of(node: NodeDispatcher) -> int:
+    [served] = node._served.values()
+    return sum(len(worker.followers.by_actor) for worker in served.workers)
+
+
+async def test_past_and_present_meet_without_a_gap() -> None:
+    """Commits are made while the past is read."""
+    async with Cluster().node() as node:
+        for number in range(20):
+            await add(node, number)
+        follower = node.follow("List", "a", 0)
+        commits = follower.commits()
+        adding = asyncio.gather(*(add(node, number) for number in range(200)))
+        assert await take(commits, 220) == list(range(1, 221))
+        await adding
+        await add(node, 7, actor="b")
+        await add(node, 7)
+        last = await anext(commits)
+        assert last is not None
+        assert (last.revision, last.action, last.events) == (221, "add", [("Added", b"7")])
+        follower.close()
+        assert [commit async for commit in commits] == []
+        assert followers_of(node) == 0
+
+
+async def test_without_a_revision_only_what_comes_is_told() -> None:
+    """And each of several followers is told all of it."""
+    async with Cluster().node() as node:
+        await add(node, 1)
+        first, second = (node.follow("List", "a", None).commits() for _ in range(2))
+        waiting = [asyncio.ensure_future(take(each, 2)) for each in (first, second)]
+        await asyncio.sleep(0.05)
+        for number in range(2):
+            await add(node, number)
+        assert await asyncio.gather(*waiting) == [[2, 3], [2, 3]]
+
+
+async def test_a_lost_partition_leaves_nothing_out() -> None:
+    """What another node wrote meanwhile is read from the log."""
+    cluster = Cluster()
+    async with cluster.node() as node:
+        await add(node, 1)
+        commits = node.follow("List", "a", 0).commits()
+        assert await take(commits, 1) == [1]
+        [served] = node._served.values()
+        await add(node, 2)
+        served.workers[0].followers.look_again()
+        await add(node, 3)
+        assert await take(commits, 2) == [2, 3]
+
+
+async def test_who_is_too_slow_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its memory is bounded; it may go on from where it was."""
+    monkeypatch.setattr(following, "QUEUE_MAX", 5)
+    async with Cluster().node() as node:
+        await add(node, 0)
+        commits = node.follow("List", "a", 0).commits()
+        assert await take(commits, 1) == [1]
+        await add(node, 1)
+        assert await take(commits, 1) == [2]
+        for number in range(7):
+            await add(node, number)
+        with pytest.raises(TooSlow, match="5 events of List/a wait"):
+            await take(commits, 7)
+        assert followers_of(node) == 0
+        again = node.follow("List", "a", 2).commits()
+        assert await take(again, 7) == list(range(3, 10))
+
+
+async def test_a_long_past_is_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slowly: what comes meanwhile overflows no queue for good."""
+    monkeypatch.setattr(following, "QUEUE_MAX", 5)
+    monkeypatch.setattr("spawn.runtime.commits._CHUNK", 3)
+    async with Cluster().node() as node:
+        for number in range(10):
+            await add(node, number)
+        commits = node.follow("List", "a", 0).commits()
+        assert await take(commits, 4) == [1, 2, 3, 4]
+        for number in range(20):
+            await add(node, number)
+        assert await take(commits, 26) == list(range(5, 31))
+
+
+async def test_past_commits_are_listed() -> None:
+    """From either end; refusals are none."""
+    async with Cluster().node() as node:
+        for number in range(6):
+            await add(node, number)
+
+        async def listed(*asked: int | bool) -> list[int]:
+            found = await node.commits("List", "a", CommitsAsked(*asked), 5.0)  # type: ignore[arg-type]
+            return [commit.revision for commit in found]
+
+        assert await listed(1, 100, True) == [6, 5, 4, 3, 2, 1]
+        assert await listed(1, 2, True) == [6, 5]
+        assert await listed(3, 2, False) == [3, 4]
+        assert await listed(9, 2, False) == []
+        assert await node.commits("List", "new", CommitsAsked(1, 9, True), 5.0) == []
+        with pytest.raises(UnknownType):
+            await node.commits("Lits", "a", CommitsAsked(1, 9, True), 5.0)
+        with pytest.raises(UnknownType):
+            node.follow("Lits", "a", None)
