@@ -28,10 +28,11 @@ FORMATS: Final = ("auto", "json", "text")
 
 _MASK: Final = "***"
 _SECRETS: Final = (
-    # Greedy up to the last @: rather a host too much masked than a letter of a password shown.
-    (re.compile(r"(\w://[^:@/?\s]*):\S*@"), rf"\1:{_MASK}@"),
+    # Greedy up to the last @: rather a host too much masked than a letter of a password shown. A
+    # port and a path are no password.
+    (re.compile(r"(\w://[^:@/?\s]*):(?!\d{1,5}/)\S*@"), rf"\1:{_MASK}@"),
     (
-        re.compile(r"(?i)\b(password|passwd|token|secret)(['\"]?\s*[=:]\s*)[^\s&,;]+"),
+        re.compile(r"(?i)(password|passwd|token|secret)(['\"]?\s*[=:]\s*)[^\s&,;]+"),
         rf"\1\2{_MASK}",
     ),
     (re.compile(r"(?i)\b(bearer|basic) [\w.~+/=-]{4,}"), rf"\1 {_MASK}"),

@@ -19,7 +19,14 @@ _TESTS = Path(__file__).parent
 
 # Seconds for one test, its fixtures not counted; for all others see `timeout` in pyproject.toml.
 # A test that knows better marks itself: `@pytest.mark.timeout(20)`.
-_TIMEOUT_S = {"contract": 60, "integration": 180, "simulation": 60, "compat": 10, "e2e": 300}
+_TIMEOUT_S = {
+    "contract": 60,
+    "docs": 60,
+    "integration": 180,
+    "simulation": 60,
+    "compat": 10,
+    "e2e": 300,
+}
 
 _PROPERTY_TIMEOUT_S = 120
 

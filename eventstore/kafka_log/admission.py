@@ -125,6 +125,8 @@ async def _speaks_tls(host: str, port: int) -> bool:
     except (OSError, EOFError):
         return False
     writer.transport.abort()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
     return True
 
 
@@ -148,7 +150,8 @@ async def _mechanisms(host: str, port: int, tls: TlsFiles | None) -> list[str] |
         return [] if connected and reason(error) else None
     finally:
         if connection is not None:
-            with contextlib.suppress(*FAILURES):
-                connection.close()
+            closed = connection.close()
+            if connection._protocol is not None:  # noqa: SLF001
+                await asyncio.wait([closed], timeout=1)
     illegal = kafka.for_code(answer.error_code) is kafka.IllegalSaslStateError
     return [] if illegal else list(answer.enabled_mechanisms)

@@ -81,6 +81,14 @@ class Connection(AIOKafkaConnection):  # type: ignore[misc]  # aiokafka has no t
             return self._log_in(request)
         return super().send(request, expect_response)
 
+    def end(self) -> asyncio.Future[None] | None:
+        """Close it; return what is done when it is closed: with TLS the broker is waited for.
+
+        None: it was never open.
+        """
+        closed: asyncio.Future[None] = self.close()
+        return None if self._protocol is None else closed
+
     async def _log_in(self, request: Any) -> Any:
         hidden = SaslAuthenticateRequest(_Hidden(request._payload))  # noqa: SLF001 - no other way
         answer = await super().send(hidden)
@@ -123,6 +131,18 @@ class Client(AIOKafkaClient):  # type: ignore[misc]  # aiokafka has no types
         self._diagnoses = diagnoses
         self._failures: dict[Any, BaseException] = {}
         """Of the last attempt to connect, by node."""
+        self._ending: set[asyncio.Future[None]] = set()
+
+    async def close(self) -> None:
+        await super().close()
+        if self._ending:
+            await asyncio.wait(self._ending)
+
+    def _end(self, connection: Connection) -> None:
+        closed = connection.end()
+        if closed is not None and not closed.done():
+            self._ending.add(closed)
+            closed.add_done_callback(self._ending.discard)
 
     async def bootstrap(self) -> None:
         """Learn from the first server that answers which brokers there are.
@@ -153,18 +173,18 @@ class Client(AIOKafkaClient):  # type: ignore[misc]  # aiokafka has no types
             metadata = await connection.send(MetadataRequest([]))
         except FAILURES as error:
             if connection is not None:
-                connection.close()
+                self._end(connection)
             refusal = await self._explained(error, host, port)
             if refusal is None:
                 raise
             raise refusal from error
         except BaseException:
             if connection is not None:
-                connection.close()
+                self._end(connection)
             raise
         self.cluster.update_metadata(metadata)
         if self.cluster.brokers():
-            connection.close()
+            self._end(connection)
         else:  # a cluster without topics may tell none; this one is asked again later
             self._conns["bootstrap", ConnectionGroup.DEFAULT] = connection
 
@@ -183,7 +203,11 @@ class Client(AIOKafkaClient):  # type: ignore[misc]  # aiokafka has no types
             on_close=on_close,
             max_idle_ms=_IDLE_MS,
         )
-        await connection.connect()
+        try:
+            await connection.connect()
+        except BaseException:
+            self._end(connection)
+            raise
         return connection
 
     async def _get_conn(
@@ -201,7 +225,7 @@ class Client(AIOKafkaClient):  # type: ignore[misc]  # aiokafka has no types
                 if connection.connected() and now < connection.session_ends:
                     return connection
                 del self._conns[place]
-                connection.close()
+                self._end(connection)
             broker = self.cluster.broker_metadata(node_id)
             if broker is None:
                 error: BaseException = kafka.StaleMetadata(f"broker {node_id} is not known")

@@ -87,6 +87,8 @@ class ProduceConnection(asyncio.Protocol):
         try:
             _, writer = await client.connect()
         except FAILURES as error:
+            if (ended := client.end()) is not None:
+                await asyncio.wait([ended], timeout=1)
             self._refusal = told(error, host, port, self._settings.security)
             raise
         if writer.transport.is_closing():

@@ -24,13 +24,14 @@ _BODY_DIGITS_MAX: Final = 15
 _CALL: Final = b"POST /v1/actors/"
 _END: Final = b"\r\n\r\n"
 
-# No part can match in two ways (possessive quantifiers): the time is linear, whatever comes.
+# No character can be taken by two parts, so what does not match fails in linear time. Possessive
+# quantifiers would say so, but CPython 3.11.2 matches wrongly with them.
 _LINE: Final = re.compile(
-    rb"(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (/[0-9A-Za-z\-._~!$&'()*+,;=:@%/?]*+) HTTP/1\.1\r\n"
+    rb"(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (/[0-9A-Za-z\-._~!$&'()*+,;=:@%/?]*) HTTP/1\.1\r\n"
 )
-_BLOCK: Final = re.compile(rb"(?:[0-9A-Za-z!#$%&'*+\-.^_`|~]++: ?[!-~][ -~]*+(?<! )\r\n)++\r\n")
-_FIELD: Final = re.compile(r"([^:]++): ?([^\r]++)\r\n")
-_VISIBLE_LINES: Final = re.compile(rb"[ -~\r\n]*+")
+_BLOCK: Final = re.compile(rb"(?:[0-9A-Za-z!#$%&'*+\-.^_`|~]+: ?[!-~][ -~]*(?<! )\r\n)+\r\n")
+_FIELD: Final = re.compile(r"([^:]+): ?([^\r]+)\r\n")
+_VISIBLE_LINES: Final = re.compile(rb"[ -~\r\n]*")
 
 _JUDGED: Final = (
     hdrs.TRANSFER_ENCODING,

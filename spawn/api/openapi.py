@@ -1,6 +1,8 @@
 """The node's API as an OpenAPI 3.1 document, one path for each action (pure).
 
 Names of schemas are `Type.Name`, since two actor types may have events of one name.
+
+Over 400 lines: a good part of it is the document itself.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 `serve` is the life of a partition here. Calls that come before it is active wait in order and are
 bounded by the node's number of calls; each gives up at its own deadline.
+
+Over 400 lines: the whole life of a partition on its node stands in one place.
 """
 
 from __future__ import annotations

@@ -258,7 +258,8 @@ class SnapshotsContract:
         at = new_place()
         assert await store.flush(at, checkpoint(10), 0, rows(actor("a", 9)))
         slices = rows(actor("a", 9, b"other"))
-        assert not await store.flush(at, replace(checkpoint(10), **change), 10, slices)
+        other = replace(checkpoint(10), **change)  # type: ignore[arg-type]
+        assert not await store.flush(at, other, 10, slices)
         assert slices.taken == 0
         assert await store.checkpoint(at) == checkpoint(10)
 

@@ -108,13 +108,14 @@ def _members(node: ast.ClassDef | _Function, _tree: ast.Module, owner: str = "")
     seen = set[str]()
     for member, below in zip(body, [*body[1:], None], strict=True):
         if isinstance(member, ast.AnnAssign) and isinstance(member.target, ast.Name):
-            name, words = member.target.id, _string(below)
+            name, said = member.target.id, _string(below)
+            words = said or ""
             if not name.startswith("_") and words:
                 default = f" = {ast.unparse(member.value)}" if member.value else ""
                 yield f"- `{name}: {ast.unparse(member.annotation)}{default}`: {_words(words)}"
         elif isinstance(member, _Function):
             decorators = {ast.unparse(decorator) for decorator in member.decorator_list}
-            words = ast.get_docstring(member)
+            words = ast.get_docstring(member) or ""
             called = member.name == "__call__" and bool(owner)
             shown = called or not member.name.startswith("_") or member.name == "__init__"
             if not shown or not words or member.name in seen or decorators & {"overload"}:

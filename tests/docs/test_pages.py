@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+import yaml
 
 from spawn.config import load_settings
 from tests.docs.conftest import JOURNEYS
 from tests.docs.pages import ROOT, Block, all_pages
 from tests.docs.terminal import Dev, Terminal, commands_of, difference
-from tests.docs.yaml_subset import parse_yaml
 
 _CONSOLE_ELSEWHERE = {
     # Answers of a scripted node, which can show what a real one only does in trouble.
@@ -46,10 +46,16 @@ def test_a_page_does_what_it_shows(
     assert not terminal.problems, "\n".join(terminal.problems)
 
 
+_PARSERS: Mapping[str, Callable[[str], object]] = {
+    "toml": tomllib.loads,
+    "yaml": yaml.safe_load,
+    "json": lambda text: _parse_json(text),  # noqa: PLW0108 - it stands below
+}
+
+
 def _run(block: Block, terminal: Terminal) -> None:
     assert block.language in _LANGUAGES, f"{block.place}: a block in {block.language or 'nothing'}"
-    parse = {"toml": tomllib.loads, "yaml": parse_yaml, "json": _parse_json}.get(block.language)
-    if parse is not None:
+    if (parse := _PARSERS.get(block.language)) is not None:
         parse(block.text)
     if block.not_run or block.page in _CONSOLE_ELSEWHERE:
         return

@@ -64,6 +64,7 @@ class SecurePostgres:
         self._data.mkdir()
         self._log = self._folder / "postgres.log"
         self._process: KeptProcess | None = None
+        self._changes = 0
 
     def __enter__(self) -> Self:
         self._own(self._folder, self._data)
@@ -83,10 +84,7 @@ class SecurePostgres:
             "create database spawn owner spawn",
             "grant all on database spawn to robot",
         ):
-            self._run(
-                "psql", "-X", "-q", "-h", str(self._folder), "-p", str(self.port), "-U", "postgres",
-                "-c", statement,
-            )  # fmt: skip
+            self._psql(statement)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -102,7 +100,12 @@ class SecurePostgres:
         """Take another certificate, or no TLS at all, for connections from now on."""
         self._configure(pair)
         self._run("pg_ctl", "reload", "-D", str(self._data))
-        time.sleep(0.3)  # it says nothing when it has read them
+        deadline = time.monotonic() + _START_S
+        wanted = "off" if pair is None else f"tls-{self._changes}.cert"
+        shown = "show ssl" if pair is None else "show ssl_cert_file"
+        while wanted not in self._psql(shown):  # a reload says nothing when it is done
+            assert time.monotonic() < deadline, self._log.read_text()
+            time.sleep(0.02)
 
     def restart(self) -> None:
         """End all sessions and start again."""
@@ -125,7 +128,14 @@ class SecurePostgres:
         assert found is not None
         return found
 
+    def _psql(self, statement: str) -> str:
+        return self._run(
+            *("psql", "-X", "-q", "-t", "-h", str(self._folder), "-p", str(self.port)),
+            *("-U", "postgres", "-c", statement),
+        )
+
     def _configure(self, pair: Pair | None) -> None:
+        self._changes += 1
         lines = {
             "listen_addresses": "'127.0.0.1'",
             "port": str(self.port),
@@ -139,7 +149,7 @@ class SecurePostgres:
                 ("key", pair.key),
                 ("ca", self.authority.cert),
             ):
-                copy = self._data / f"tls.{name}"
+                copy = self._data / f"tls-{self._changes}.{name}"
                 copy.write_bytes(source.read_bytes())
                 copy.chmod(0o600)
                 self._own(copy)
@@ -147,7 +157,7 @@ class SecurePostgres:
         text = "".join(f"{key} = {value}\n" for key, value in lines.items())
         (self._data / "postgresql.conf").write_text(text)
 
-    def _run(self, program: str, *arguments: str) -> None:
+    def _run(self, program: str, *arguments: str) -> str:
         done = subprocess.run(
             [*_as_user(), str(self._bin / program), *arguments],
             capture_output=True,
@@ -157,6 +167,7 @@ class SecurePostgres:
             cwd="/",
         )
         assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
 
     def _wait(self) -> None:
         deadline = time.monotonic() + _START_S

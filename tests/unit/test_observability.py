@@ -195,10 +195,10 @@ def test_summaries_name_labels_that_the_alert_has() -> None:
 def test_the_guide_names_metrics_that_exist() -> None:
     """Also where it only mentions one."""
     text = _GUIDE.read_text(encoding="utf-8")
-    named = {name for name in re.findall(r"`(spawn_\w+|process_\w+)`", text)}
+    named = set(re.findall(r"`(spawn_\w+|process_\w+)`", text))
     known = set(_SERIES) | set(CATALOGUE)
     assert not named - known
-    assert {anchor for anchor in re.findall(r"\]\(#([\w-]+)\)", text)} <= _anchors(_GUIDE)
+    assert set(re.findall(r"\]\(#([\w-]+)\)", text)) <= _anchors(_GUIDE)
 
 
 def test_the_guides_blocks_can_be_read() -> None:

@@ -116,7 +116,8 @@ async def test_past_commits_are_listed() -> None:
             await add(node, number)
 
         async def listed(*asked: int | bool) -> list[int]:
-            found = await node.commits("List", "a", CommitsAsked(*asked), 5.0)  # type: ignore[arg-type]
+            wanted = CommitsAsked(*asked)  # type: ignore[arg-type]
+            found = await node.commits("List", "a", wanted, 5.0)
             return [commit.revision for commit in found]
 
         assert await listed(1, 100, True) == [6, 5, 4, 3, 2, 1]

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -30,14 +31,15 @@ _NO_WITHIN_S = 5.0
 """A "no" comes in milliseconds; a time-out would take 10 s and more."""
 
 Way = Callable[[SecureKafka, Path], KafkaSettings]
+Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
 
 def _tls(kafka: SecureKafka, cert: str = "", key: str = "") -> TlsFiles:
     return TlsFiles(ca=str(kafka.authority.cert), cert=cert, key=key)
 
 
-def _password(mechanism: str, password: str, username: str = USER) -> PasswordLogin:
-    return PasswordLogin(mechanism=mechanism, username=username, password=lambda: password)  # type: ignore[arg-type]
+def _password(mechanism: Mechanism, password: str, username: str = USER) -> PasswordLogin:
+    return PasswordLogin(mechanism=mechanism, username=username, password=lambda: password)
 
 
 def _file_token(path: Path, text: str) -> TokenLogin:
@@ -45,9 +47,15 @@ def _file_token(path: Path, text: str) -> TokenLogin:
     return TokenLogin(token=FileToken(str(path)))
 
 
-def _at(kafka: SecureKafka, listener: str, **security: object) -> KafkaSettings:
+def _at(
+    kafka: SecureKafka,
+    listener: str,
+    tls: TlsFiles | None = None,
+    login: PasswordLogin | TokenLogin | None = None,
+) -> KafkaSettings:
     servers = kafka.bootstrap if listener == "PLAINTEXT" else kafka.at(listener)
-    return KafkaSettings(servers=servers, read_timeout_s=4, security=Security(**security))  # type: ignore[arg-type]
+    security = Security(tls=tls, login=login)
+    return KafkaSettings(servers=servers, read_timeout_s=4, security=security)
 
 
 _WAYS: dict[str, Way] = {

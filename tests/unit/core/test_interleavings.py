@@ -65,9 +65,9 @@ class World:
                 self.log.append(self.late.pop(self.dice.randrange(len(self.late))).records)
         elif action == "put back":
             self.store.checkpoint, self.store.rows = self.older.checkpoint, dict(self.older.rows)
-            for some in self.owners:  # who relies on more re-reads; here it starts again
-                self.forget(some)
-                some.machine.phase = Phase.STOPPED
+            for reader in self.owners:  # who relies on more re-reads; here it starts again
+                self.forget(reader)
+                reader.machine.phase = Phase.STOPPED
         elif not active:
             return
         elif action == "command":
