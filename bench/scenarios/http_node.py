@@ -52,7 +52,7 @@ async def run(world: World) -> list[Figure]:
 
 def _add(actor_id: str) -> bytes:
     return (
-        f"POST /v1/actors/Counter/{actor_id}/add HTTP/1.1\r\nHost: bench\r\n"
+        f"POST /v1/actors/Counter/{actor_id}/add HTTP/1.1\r\nHost: localhost\r\n"
         "Content-Type: application/json\r\nContent-Length: 1\r\n\r\n1"
     ).encode()
 

@@ -32,7 +32,8 @@ def request_bytes(method: str, path: str, body: bytes = b"", key: str = "") -> b
     """Return a request as it goes over the wire; `key` is its idempotency key."""
     key_line = f"Idempotency-Key: {key}\r\n" if key else ""
     head = (
-        f"{method} {path} HTTP/1.1\r\nHost: node\r\n{key_line}Content-Length: {len(body)}\r\n\r\n"
+        f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n"
+        f"{key_line}Content-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
 

@@ -25,7 +25,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -144,7 +144,7 @@ class _Child:
         options = RunOptions(
             debugger=debugger,
             discard_stale_snapshots=order.discard_stale_snapshots,
-            say=spoken("spawn.node") if is_json else _say,
+            say=_quieter(spoken("spawn.node") if is_json else _say),
             on_prepared=prepared,
             on_serving=serving,
             stop=self._stop,
@@ -191,10 +191,18 @@ def _configure_logs(settings: Settings) -> bool:
 
 
 def _say(text: str) -> None:
-    # Always so in development: one broker, tables made.
-    if "one broker" not in text and not text.startswith(("database: applied", "stopping")):
-        sys.stderr.write(f"{text}\n")
-        sys.stderr.flush()
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def _quieter(say: Callable[[str], None]) -> Callable[[str], None]:
+    """Leave out what is always so in development: one broker, tables made, the end."""
+
+    def say_more(text: str) -> None:
+        if "one broker" not in text and not text.startswith(("database: applied", "stopping")):
+            say(text)
+
+    return say_more
 
 
 def _die_with_parent() -> None:

@@ -107,6 +107,8 @@ class Outstanding(set[Command]):
         super().__init__()
         self.call_seconds = Histogram("call_seconds")
         """Of commands: from their arrival until their record is in the log."""
+        self.turn = 0
+        """Times that commands were measured."""
         self.refusals: Counter[str] = Counter()
         """Calls that ended without a record, by code."""
         self.outcomes: Counter[tuple[str, str, str]] = Counter()

@@ -13,6 +13,7 @@ from spawn.core.actors import Entry
 from spawn.core.commands import Answer, Command
 from spawn.core.decision import Refusal
 from spawn.core.ids import Position
+from spawn.core.ingress import COMMIT_BUCKETS_S
 from spawn.errors import ActionFailed, BodyTooLarge, KeyReused, Rejected, SpawnError
 from spawn.runtime.counts import Outstanding
 
@@ -28,20 +29,10 @@ def settle(
 
     `now` is on the clock of `Command.begun`.
     """
-    measured = outstanding.call_seconds
-    bounds, counts = measured.bounds, measured.counts
-    total, low, high, index, alike = 0.0, 0.0, 0.0, 0, 0
+    _measure(entries, outstanding, now)
     for entry in entries:
         command, decision = entry.command, entry.decision
         outstanding.discard(command)
-        seconds = now - (command.arrived or command.begun)
-        total += seconds
-        if not low < seconds <= high:  # else it belongs where the one before it did
-            counts[index] += alike
-            alike, index = 0, bisect_left(bounds, seconds)
-            low = bounds[index - 1] if index else 0.0
-            high = bounds[index] if index < len(bounds) else float("inf")
-        alike += 1
         waiter = command.waiter
         if waiter is not None and not waiter.done():
             if decision.outcome > Outcome.UNCHANGED:
@@ -58,8 +49,22 @@ def settle(
         if command.joined is not None:
             copies = [msgspec.structs.replace(entry, command=copy) for copy in command.joined]
             settle(copies, at, outstanding, now)
-    counts[index] += alike
-    measured.total += total
+
+
+def _measure(entries: Sequence[Entry], outstanding: Outstanding, now: float) -> None:
+    """Count how long the commands took, from their arrival to now.
+
+    Of many at once some five are measured, in turns, and stand for the others: to measure each
+    would cost 1 % of a commit.
+    """
+    measured = outstanding.call_seconds
+    step = 1 + (len(entries) >> 2)
+    outstanding.turn += 1
+    for entry in entries[outstanding.turn % step :: step]:
+        command = entry.command
+        seconds = now - (command.arrived or command.begun)
+        measured.counts[bisect_left(COMMIT_BUCKETS_S, seconds)] += step
+        measured.total += seconds * step
 
 
 def fail(command: Command, error: SpawnError, outstanding: Outstanding) -> None:

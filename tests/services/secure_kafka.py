@@ -16,7 +16,7 @@ __all__ = ["PASSWORD", "SESSION_S", "USER", "SecureKafka", "token"]
 
 USER: Final = "spawn"
 PASSWORD: Final = "s3cret-of-kafka, with \"quotes' = and ümlaut"
-SESSION_S: Final = 2.0
+SESSION_S: Final = 1.5
 """How long the broker lets a login by token be used."""
 
 _SCRAM_PASSWORD: Final = "s3cret-of-scram"

@@ -108,6 +108,17 @@ async def test_keys_of_a_parked_actor_survive_the_checkpoint_that_passes_it() ->
         assert await numbers(node, "a") == [7]
 
 
+async def test_a_flush_whose_answer_was_lost_is_repeated_once() -> None:
+    """The store has it; on a quiet partition nothing newer comes that would settle it."""
+    cluster = Cluster(flush_interval_s=0.05)
+    async with cluster.node() as node:
+        await add(node, 1)
+        cluster.store.lose_answer()
+        async with asyncio.timeout(5):
+            await flushed(node)
+        assert not worker_of(node).machine.residents.dirty
+
+
 async def test_two_catch_ups_at_once_give_no_record_twice() -> None:
     """Both a load and a flush may notice that the store went back."""
     cluster = Cluster(flush_interval_s=0.05)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import os
+import sys
 import time
 from pathlib import Path
 
@@ -114,6 +118,42 @@ async def test_what_is_wrong_is_told_with_the_setting_to_mend(
     ]
     for node, words in started:
         await refused(node, began, *words)
+
+
+async def test_the_doctor_looks_through_tls_and_login(nodes: Nodes, tmp_path: Path) -> None:
+    """Protocol, topics, a write, the database: all as without; and a wrong login is told."""
+    wrong = tmp_path / "wrong"
+    wrong.write_text("s3cret-wrong")
+    found = await examined(nodes)
+    assert found["database"] == "ok", found
+    assert found["log write"] == "ok", found
+    assert "failed" not in found.values(), found
+    assert (await examined(nodes, KAFKA_PASSWORD_FILE=wrong))["log login"] == "failed"
+    assert (await examined(nodes, POSTGRES_PASSWORD_FILE=wrong))["database"] == "failed"
+
+
+async def examined(nodes: Nodes, **settings: object) -> dict[str, str]:
+    """Run `spawn doctor --write --json`; return its checks' status by name."""
+    given = {
+        "SYSTEM": nodes.system,
+        "KAFKA_BOOTSTRAP_SERVERS": nodes.kafka,
+        "POSTGRES_DSN": nodes.dsn,
+        **nodes.settings,
+        **settings,
+    }
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", "from spawn.cli.main import main; main()"),
+        *("doctor", "--write", "--json"),
+        stdout=asyncio.subprocess.PIPE,
+        cwd=nodes.folder,
+        env=os.environ
+        | {"PYTHONPATH": str(Path(__file__).parents[3])}
+        | {f"SPAWN_{name}": str(value) for name, value in given.items()},
+    )
+    output, _ = await process.communicate()
+    assert b"s3cret" not in output
+    checks = [json.loads(line) for line in output.splitlines()]
+    return {check["name"].partition(" 127")[0]: check["status"] for check in checks}
 
 
 async def test_files_that_can_not_be_used_are_told_all_at_once(

@@ -42,6 +42,8 @@ async def opened() -> AsyncIterator[Open]:
     yield open_store
     for store in stores:
         await store.close()
+    # asyncpg does not wait for the end of a TLS connection on which the login was refused.
+    await asyncio.sleep(0.1)
 
 
 async def test_a_password_in_the_address(database: SecurePostgres, opened: Open) -> None:

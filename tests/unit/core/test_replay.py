@@ -90,11 +90,13 @@ class Writer:
             self.put(key, value)
         elif kind == "cut short":
             following = self.next
-            of_kind = dice.choice(("commit", "key", "request", "message", "timer", "repeats"))
+            of_kind = dice.choice(
+                ("commit", "commit", "key", "request", "message", "timer", "repeats")
+            )
             value = encode_commit(self.commit(of_kind), BODY)
             self.next = following
             self.unreadable.append(self.end)
-            self.put(b"a", value[: -dice.choice((5, 12, 20, 40, 79))])
+            self.put(b"a", value[: -dice.choice((5, 6, 8, 12, 20, 40, 79))])
         elif kind == "unknown kind":
             self.unreadable.append(self.end)
             self.put(b"a", b"\xe5S" + bytes([dice.choice((1, 2)), 9]) + bytes(100))
