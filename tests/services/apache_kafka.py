@@ -254,7 +254,8 @@ class ApacheKafka:
         (self._folder / "server.properties").write_text(lines, encoding="utf-8")
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode("ascii").rstrip("=")
         command = [*self._java(class_path, "-XX:TieredStopAtLevel=1"), "kafka.tools.StorageTool"]
-        command += ["format", "--standalone", "-t", cluster_id, "-c", "server.properties"]
+        command += ["format", "--standalone", f"--cluster-id={cluster_id}"]
+        command += ["-c", "server.properties"]
         for user in self._users:
             command += ["--add-scram", user]
         with self.log.open("ab") as log:
