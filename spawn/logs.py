@@ -5,8 +5,8 @@ structlog, which is led there); only here, and only in a process that is a node,
 that is written. Imported as a library, Spawn sets nothing up.
 
 A record's fields stand in its `extra` under fixed names: `topic`, `partition`, `offset`, `claim`,
-`epoch`, `actor` (`Type/id`), `action`, `revision`. Passwords in addresses and tokens are masked in
-everything that is written, wherever it came from.
+`epoch`, `actor` (`Type/id`), `type`, `action`, `revision`. Passwords in addresses and tokens are
+masked in everything that is written, wherever it came from.
 """
 
 from __future__ import annotations
@@ -28,13 +28,11 @@ FORMATS: Final = ("auto", "json", "text")
 
 _MASK: Final = "***"
 _SECRETS: Final = (
-    # Greedy up to the last @: rather a host too much masked than a letter of a password shown. A
-    # port and a path are no password.
-    (re.compile(r"(\w://[^:@/?\s]*):(?!\d{1,5}/)\S*@"), rf"\1:{_MASK}@"),
-    (
-        re.compile(r"(?i)(password|passwd|token|secret)(['\"]?\s*[=:]\s*)[^\s&,;]+"),
-        rf"\1\2{_MASK}",
-    ),
+    # Greedy up to the last @: rather a host too much masked than a letter of a password shown. In
+    # the path of a web address an @ is nothing special.
+    (re.compile(r"(?i)(\b(?!https?:)\w+://[^:@/?\s]*):\S*@"), rf"\1:{_MASK}@"),
+    (re.compile(r"(?i)(\bhttps?://[^:@/?\s]*):[^/\s]*@"), rf"\1:{_MASK}@"),
+    (re.compile(r"(?i)((?:password|passwd|token|secret)['\"]?\s*[=:]\s*)[^\s&,;]+"), rf"\1{_MASK}"),
     (re.compile(r"(?i)\b(bearer|basic) [\w.~+/=-]{4,}"), rf"\1 {_MASK}"),
 )
 _SECRET_FIELD: Final = re.compile(r"(?i)password|passwd|secret|token|authorization|dsn")

@@ -56,7 +56,8 @@ _NODE: Final = {
     ),
     "spawn_call_seconds": Described(
         "histogram",
-        "Commands from their arrival at the node until their record is in the log",
+        "Commands from their arrival at the node until their record is in the log; of an append "
+        "one stands for all",
         "p99 is far above spawn_commit_seconds: calls wait for their actor or for the processor",
     ),
     "spawn_refusals": Described(
@@ -122,7 +123,10 @@ _COMMITS: Final = {
         "the usual one is 4096: the log can't keep up",
     ),
     "spawn_appended_bytes": Described(
-        "counter", "Bytes of records sent to the log", "it nears what the brokers take", _PARTITION
+        "counter",
+        "Bytes of commits sent to the log (a record has some 100 more)",
+        "it nears what the brokers take",
+        _PARTITION,
     ),
     "spawn_commit_seconds": Described(
         "histogram",

@@ -357,7 +357,8 @@ class Routes:
         """Log what nobody foresaw, and return what its caller is told."""
         error_id = self._new_error_id()
         line = request_line(asked)
-        _logger.error("error %s at %s", error_id, line, exc_info=error)
+        fields = {"error_id": error_id}
+        _logger.error("error %s at %s", error_id, line, exc_info=error, extra=fields)
         ours = SpawnError(
             f"this node failed in a way that nobody foresaw ({type(error).__name__})",
             hint=f"the node's log has the traceback under error_id {error_id}; please report it",

@@ -143,7 +143,7 @@ class PartitionStatistics(msgspec.Struct, frozen=True):
     fences: int
     """Times that the partition was lost to another owner's claim."""
     appended_bytes: int = 0
-    """Keys and values of commits and barriers that were sent to the log."""
+    """Of commits that were sent to the log: commands, events, replies, without their prefixes."""
     takeovers: int = 0
     recoveries: int = 0
     """Appends whose outcome was unknown, so that the partition was claimed again."""

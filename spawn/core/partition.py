@@ -99,6 +99,8 @@ class Append(NamedTuple):
 
     records: Sequence[tuple[bytes | None, bytes]]
     is_barrier: bool
+    body_bytes: int = 0
+    """Of its commits, without their prefixes."""
 
 
 class Partition:
@@ -427,8 +429,10 @@ class Partition:
         if not self.pending:
             barrier = Barrier(self.mine, self.fold.fence.epoch)
             return Append(((None, encode_barrier(barrier)),), True)
+        size = self._pending_bytes
         self.inflight = inflight = self._take_batch()
-        return Append([self._cut_entry(entry, n) for n, entry in enumerate(inflight)], False)
+        size -= self._pending_bytes
+        return Append([self._cut_entry(entry, n) for n, entry in enumerate(inflight)], False, size)
 
     def _take_batch(self) -> list[Entry]:
         pending, limits = self.pending, self.limits

@@ -16,7 +16,7 @@ from spawn.core.ingress import COMMIT_BUCKETS_S
 from spawn.core.partition import Append, Partition, Phase
 from spawn.errors import PartitionStopped
 from spawn.runtime.context import NodeContext
-from spawn.runtime.counts import PartitionCounts, batch_bucket, keep_arrivals
+from spawn.runtime.counts import BATCH_BUCKETS, PartitionCounts, keep_arrivals
 from spawn.runtime.partition_log import PartitionLogger
 from spawn.runtime.takeover import append_claim, lost_to
 from spawn.runtime.waiting import Backoff
@@ -93,8 +93,8 @@ class Appends:
         measured.counts[bisect_left(COMMIT_BUCKETS_S, elapsed)] += 1
         measured.total += elapsed
         if not append.is_barrier:
-            counts.batch_buckets[batch_bucket(len(records))] += 1
-        counts.appended_bytes += sum([len(record[1]) for record in append.records])
+            counts.batch_buckets[BATCH_BUCKETS[len(records)]] += 1
+            counts.appended_bytes += append.body_bytes
         settled = None
         if elapsed < SLOW_APPEND_S:
             settled = machine.acknowledged(base)

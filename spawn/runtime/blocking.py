@@ -72,6 +72,7 @@ class Blocking:
                 "%s.%s held the event loop for %.0f ms (%s): it runs in a thread from now on; "
                 "write @%s(blocking=True) above it, or make what it waits for async",
                 *name, seconds * 1000, info.place, "action.read" if info.read_only else "action",
+                extra={"type": behavior.type, "action": action},
             )  # fmt: skip
         self._quick[name] = 0
         self.inline(behavior).discard(action)
@@ -91,6 +92,7 @@ class Blocking:
         return await _Watched(running, lambda held: self._held_async(behavior, action, held))
 
     def _held_async(self, behavior: Behavior, action: str, seconds: float) -> None:
+        self.times_held += 1
         name = (behavior.type, action)
         if name in self._named or self._debugger.is_attached:
             return
@@ -99,6 +101,7 @@ class Blocking:
             "%s.%s held the event loop for %.0f ms (%s): everything else waited; write await "
             "asyncio.to_thread(...) around what blocks in it",
             *name, seconds * 1000, behavior.actions[action].place,
+            extra={"type": behavior.type, "action": action},
         )  # fmt: skip
 
     async def run_alone(self, actor: tuple[str, bytes], function: Callable[[], Any]) -> Any:

@@ -10,12 +10,28 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from spawn.core.commands import Command
 from spawn.core.ingress import DISTRIBUTIONS, Distribution
 from spawn.core.partition import Partition
 
-__all__ = ["Histogram", "Outstanding", "PartitionCounts", "batch_bucket", "keep_arrivals", "merged"]
+__all__ = [
+    "BATCH_BUCKETS",
+    "Histogram",
+    "Outstanding",
+    "PartitionCounts",
+    "keep_arrivals",
+    "merged",
+]
+
+
+_COMMITS_MAX: Final = 4096
+"""Of one append (`Limits.batch_records_max`)."""
+BATCH_BUCKETS: Final = bytes(
+    bisect_left(DISTRIBUTIONS["batch_commits"], size) for size in range(_COMMITS_MAX + 1)
+)
+"""By the commits of an append: its bucket in `batch_commits`."""
 
 
 class Histogram:
@@ -41,11 +57,6 @@ def merged(histograms: Sequence[Histogram]) -> Distribution:
     return Distribution(histograms[0].bounds, counts, sum(each.total for each in histograms))
 
 
-def batch_bucket(commits: int) -> int:
-    """Return the bucket of `batch_commits` for an append: up to 1, 4, 16, ... commits."""
-    return commits.bit_length() + (commits & (commits - 1) > 0) >> 1
-
-
 def keep_arrivals(commands: Iterable[Command]) -> None:
     """These will be begun again: remember when they were begun first."""
     for command in commands:
@@ -60,7 +71,7 @@ class PartitionCounts:
         self.flush_seconds = Histogram("flush_seconds")
         self.takeover_seconds = Histogram("takeover_seconds")
         self.batch_buckets = [0] * (len(DISTRIBUTIONS["batch_commits"]) + 1)
-        """Appends of commits by size (`batch_bucket`)."""
+        """Appends of commits by size (`BATCH_BUCKETS`)."""
         self.commits = 0
         """This and the next two: of the machines before the present one."""
         self.batches = 0

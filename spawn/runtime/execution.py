@@ -11,7 +11,6 @@ Over 400 lines: commands and reads are run in the same three ways.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Sequence
 from typing import Any, Final
 
@@ -39,10 +38,9 @@ from spawn.runtime.blocking import HELD_S
 from spawn.runtime.clock import stopwatch_s
 from spawn.runtime.context import NodeContext
 from spawn.runtime.outcomes import KEY_REUSED, fail, refused
+from spawn.runtime.partition_log import PartitionLogger
 
 __all__ = ["STATE_READ", "Execution"]
-
-_logger = logging.getLogger("spawn.actor")
 
 STATE_READ: Final = ""
 """The action name of a read of the whole state; no action can be named so."""
@@ -65,6 +63,7 @@ class Execution:
         self._context = context
         self._at = at
         self._machine = machine
+        self._log = PartitionLogger("spawn.actor", at)
         self._tasks = tasks
         self._wake = wake
         self._loop = asyncio.get_running_loop()
@@ -425,7 +424,7 @@ class Execution:
 
     def park(self, actor: Actor, reason: str) -> None:
         """The actor's state can't be rebuilt: tell everybody who waits, and keep it so."""
-        _logger.error("%s is parked: %s", actor.name, reason)
+        self._log.error("%s is parked: %s", actor.name, reason, extra={"actor": actor.name})
         for command in self._machine.residents.park(actor, reason):
             fail(command, ActorParked(reason, at=actor.name), self._context.outstanding)
 

@@ -260,7 +260,9 @@ class ClassBehavior:
         except BaseException as error:
             if goes_on(error):
                 raise
-            _LOGGER.exception("on_activate of %s/%s raised %s", self.type, actor_id, cause(error))
+            name = f"{self.type}/{actor_id}"
+            fields = {"actor": name, "action": "on_activate", "revision": revision}
+            _LOGGER.exception("on_activate of %s raised %s", name, cause(error), extra=fields)
 
 
 def _refusal(error: Rejected) -> Refusal:
@@ -278,5 +280,7 @@ def _log_failure(plan: ActionPlan, run: Run, error: BaseException) -> str:
         message = f"{plan.full_name} of {run.type_name}/{run.id}: {text_of(error)}"
     else:
         message = f"{plan.full_name} of {run.type_name}/{run.id} raised {cause(error)}"
-    _LOGGER.error("%s", message, exc_info=error)
+    name = f"{run.type_name}/{run.id}"
+    fields = {"actor": name, "action": plan.info.name, "revision": run.revision}
+    _LOGGER.error("%s", message, exc_info=error, extra=fields)
     return message
