@@ -146,12 +146,13 @@ async def _mechanisms(host: str, port: int, tls: TlsFiles | None) -> list[str] |
             answer = await connection.send(SaslHandShakeRequest("PLAIN"))
     except FAILURES as error:
         # It answered the version lookup, then ended the connection: a broker without SASL may.
-        connected = connection is not None and connection._versions  # noqa: SLF001
+        connected = connection is not None and connection._versions  # noqa: SLF001 - untold else
         return [] if connected and reason(error) else None
     finally:
         if connection is not None:
             closed = connection.close()
-            if connection._protocol is not None:  # noqa: SLF001
+            # Without one nothing was opened, and what `close` gives back never ends.
+            if connection._protocol is not None:  # noqa: SLF001 - untold else
                 await asyncio.wait([closed], timeout=1)
     illegal = kafka.for_code(answer.error_code) is kafka.IllegalSaslStateError
     return [] if illegal else list(answer.enabled_mechanisms)
