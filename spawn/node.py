@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -37,6 +36,7 @@ from spawn.runtime.clock import SystemClock, random_id
 from spawn.runtime.context import RuntimeSettings
 from spawn.runtime.debugger import Debugger
 from spawn.runtime.node import Node, NodePlan
+from spawn.runtime.signals import stop_signals
 from spawn.sdk.target import Target
 
 __all__ = [
@@ -278,17 +278,9 @@ class _Stop:
         self._task = asyncio.current_task()
         self._starting = False
 
-    @contextlib.contextmanager
-    def on_signals(self) -> Iterator[None]:
-        """Handle SIGINT and SIGTERM, also where they were inherited as ignored."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._signalled)
-        try:
-            yield
-        finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(number)
+    def on_signals(self) -> contextlib.AbstractContextManager[None]:
+        """Handle the signals while the body runs."""
+        return stop_signals(self._signalled)
 
     @contextlib.contextmanager
     def cancels(self) -> Iterator[None]:

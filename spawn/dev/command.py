@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +27,7 @@ from spawn.dev.processes import rss_bytes
 from spawn.dev.session import Session, Shown
 from spawn.dev.stack import EmbeddedStack, Endpoints
 from spawn.errors import PortTaken
+from spawn.runtime.signals import stop_signals
 from spawn.runtime.tasks import first_error
 
 __all__ = ["BROKER_WARNING_BYTES", "develop", "screen"]
@@ -93,17 +93,9 @@ class _Interrupts:
         self._first = asyncio.Event()
         self._second = asyncio.Event()
 
-    @contextlib.contextmanager
-    def handled(self) -> Iterator[None]:
-        """Take the signals, also where they were inherited as ignored, while the body runs."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._signalled)
-        try:
-            yield
-        finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(number)
+    def handled(self) -> contextlib.AbstractContextManager[None]:
+        """Take the signals while the body runs."""
+        return stop_signals(self._signalled)
 
     def _signalled(self) -> None:
         (self._second if self._first.is_set() else self._first).set()

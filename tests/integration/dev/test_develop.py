@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -64,8 +65,14 @@ class Develop:
         running = dev_file.read(self.folder / ".spawn")
         assert running is not None
         url = f"{running.http_url}/v1/actors/Counter/a/add"
-        with urllib.request.urlopen(url, data=str(n).encode(), timeout=10) as answer:
-            return int(json.loads(answer.read()))
+        while True:
+            try:
+                with urllib.request.urlopen(url, data=str(n).encode(), timeout=10) as answer:
+                    return int(json.loads(answer.read()))
+            except urllib.error.HTTPError as error:
+                # A node that is being exchanged refuses what it had already accepted: retryable.
+                if json.loads(error.read())["code"] != "draining":
+                    raise
 
     def edit(self, before: str, after: str) -> None:
         text = self.target.read_text()
