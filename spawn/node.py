@@ -251,6 +251,7 @@ async def _serve(
                 options.on_serving(Serving(url, sum(tails)))
                 await stop.asked.wait()
             options.say("stopping: calls under way are finished, new ones refused")
+            await server.stop_listening()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(node.drain(settings.node.stop_grace_s))
                 tasks.create_task(server.stop(settings.node.stop_grace_s))

@@ -27,6 +27,8 @@ __all__ = ["HttpLimits", "HttpServer", "reserve"]
 _BACKLOG: Final = 1024
 """Connections that the kernel holds until we accept them: a burst of callers, or a restart under
 a supervisor that keeps the socket open, must not be refused."""
+_TAKEN_S: Final = 0.05
+"""For the request of a connection that was taken just before the end: it follows at once."""
 _CUT_S: Final = 0.1
 """For handlers to see that they were cancelled, after the grace has passed."""
 
@@ -107,6 +109,20 @@ class HttpServer:
                 )
         except OSError as error:
             raise _no_listening(self._host, self._port, error) from error
+
+    async def stop_listening(self) -> None:
+        """Take no new connections, but serve those that were just taken for a moment more.
+
+        For whoever shares the socket with the next node: what comes from now on waits for that
+        one, and a call whose connection was taken here is still answered here. Answers ask their
+        client to close the connection.
+        """
+        if self._listener is None:
+            return
+        self._routes.closing = True
+        self._listener.close()
+        self._listener = None
+        await asyncio.sleep(_TAKEN_S)
 
     async def stop(self, grace_s: float) -> None:
         """Take no new connections, let requests end for `grace_s`, then cut them off.
