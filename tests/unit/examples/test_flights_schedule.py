@@ -29,47 +29,54 @@ def test_a_flight_waits_for_the_one_before_of_its_aircraft() -> None:
     """Others overtake it meanwhile; afterwards it is the first to go."""
     first, second, other, last = flights("AABC")
     schedule = Schedule([first, second, other, last])
-    assert schedule.take() == first
-    assert schedule.take() == other
+    assert schedule.take(1) == [first]
+    assert schedule.take(1) == [other]
     schedule.done(first)
-    assert schedule.take() == second
-    assert schedule.take() == last
-    assert schedule.take() is None
+    assert schedule.take(1) == [second]
+    assert schedule.take(1) == [last]
+    assert schedule.take(1) == []
 
 
 def test_what_was_passed_over_comes_to_whoever_ends_the_flight_before() -> None:
     """So a taker may leave when there is nothing for it, and nothing is left behind."""
     first, second, third = flights("AAA")
     schedule = Schedule([first, second, third])
-    assert schedule.take() == first
-    assert schedule.take() is None
+    assert schedule.take(1) == [first]
+    assert schedule.take(1) == []
     schedule.done(first)
-    assert schedule.take() == second
-    assert schedule.take() is None
+    assert schedule.take(1) == [second]
+    assert schedule.take(1) == []
     schedule.done(second)
-    assert schedule.take() == third
+    assert schedule.take(1) == [third]
 
 
-@given(st.text("ABCD", max_size=40), st.integers(1, 8), st.randoms(use_true_random=False))
+@given(
+    st.text("ABCD", max_size=40),
+    st.integers(1, 8),
+    st.integers(1, 5),
+    st.randoms(use_true_random=False),
+)
 def test_any_order_of_answers_keeps_the_order_of_each_aircraft(
-    tails: str, takers: int, dice: Random
+    tails: str, takers: int, count: int, dice: Random
 ) -> None:
     """Whoever is answered first: all flights go, in order per aircraft, one of each at a time."""
     schedule = Schedule(flights(tails))
-    on_their_way: list[ScheduledFlight] = []
+    on_their_way: list[list[ScheduledFlight]] = []
     taken: list[ScheduledFlight] = []
 
     def take() -> None:
-        if (flight := schedule.take()) is not None:
-            assert flight.aircraft not in {other.aircraft for other in on_their_way}
-            on_their_way.append(flight)
-            taken.append(flight)
+        if batch := schedule.take(count):
+            assert len(batch) <= count
+            on_their_way.append(batch)
+            taken.extend(batch)
+            aircraft = [flight.aircraft for batch in on_their_way for flight in batch]
+            assert len(aircraft) == len(set(aircraft))
 
     for _ in range(takers):
         take()
     while on_their_way:
-        flight = on_their_way.pop(dice.randrange(len(on_their_way)))
-        schedule.done(flight)
+        for flight in on_their_way.pop(dice.randrange(len(on_their_way))):
+            schedule.done(flight)
         take()
     assert sorted(flight.row for flight in taken) == list(range(1, len(tails) + 1))
     for tail in set(tails):
