@@ -1,7 +1,7 @@
 """Bodies of records: Avro with a fingerprint in front (pure; log protocol 2, design 3.1).
 
 A body is the 8-byte CRC-64-AVRO fingerprint of its schema, then the Avro bytes. fastavro reads
-all of them and writes the rare ones. The commit body is written once per command, and fastavro
+them whole and writes the rare ones. The commit body is written once per command, and fastavro
 would take most of the commit path's budget for it (commit-path measurement: 5.6 of 16 us), so it
 is written here by hand; a property test holds it equal to fastavro. Likewise `read_effect` walks
 to the events without decoding the rest, since activation and replay need nothing else.

@@ -64,14 +64,14 @@ class Access:
         if host is not None and host not in self._ours and route not in _NAMELESS:
             self._check_host(host)
         if hdrs.ORIGIN in headers and route not in _NAMELESS:
-            self._check_origin(headers.getall(hdrs.ORIGIN))
+            self._check_origin(headers)
         if self._token and route not in _TOKENLESS:
             self._check_token(headers.getall(hdrs.AUTHORIZATION, ()))
 
     def cors_headers(self, headers: CIMultiDictProxy[str]) -> tuple[tuple[str, str], ...]:
         """Return what lets a browser hand an answer to the website that asked, if it may."""
         origins = headers.getall(hdrs.ORIGIN, ())
-        if len(origins) != 1 or not self._is_allowed(origins[0]):
+        if len(origins) != 1 or not self._is_allowed(origins[0], headers.get(hdrs.HOST, "")):
             return ()
         return (
             (hdrs.ACCESS_CONTROL_ALLOW_ORIGIN, origins[0]),
@@ -88,7 +88,7 @@ class Access:
         """
         if (host := headers.get(hdrs.HOST)) is not None and host not in self._ours:
             self._check_host(host)
-        self._check_origin(headers.getall(hdrs.ORIGIN))
+        self._check_origin(headers)
         return (
             *self.cors_headers(headers),
             (hdrs.ACCESS_CONTROL_ALLOW_METHODS, ", ".join(methods)),
@@ -108,8 +108,9 @@ class Access:
         if len(self._ours) < _JUDGED_MAX:
             self._ours.add(value)
 
-    def _check_origin(self, values: list[str]) -> None:
-        if len(values) != 1 or not self._is_allowed(values[0]):
+    def _check_origin(self, headers: CIMultiDictProxy[str]) -> None:
+        values = headers.getall(hdrs.ORIGIN)
+        if len(values) != 1 or not self._is_allowed(values[0], headers.get(hdrs.HOST, "")):
             raise ForeignOrigin(
                 f"a website at {_shown(values[0])} may not call this node",
                 at="header Origin",
@@ -138,7 +139,8 @@ class Access:
             return True
         return self._any_address and _is_address(name)
 
-    def _is_allowed(self, origin: str) -> bool:
+    def _is_allowed(self, origin: str, host: str) -> bool:
+        """Tell whether pages of `origin` may call by the name `host`, which was checked before."""
         if origin.lower() in self._origins:
             return True
         try:
@@ -146,7 +148,10 @@ class Access:
             name = parts.hostname or ""
         except ValueError:
             return False
-        return parts.scheme in ("http", "https") and self._is_our_name(name.rstrip("."))
+        # Not every address, as for Host: a website may be served from any. Ours is by this one.
+        name = name.rstrip(".")
+        is_ours = name in self._hosts or is_loopback(name) or parts.netloc.lower() == host.lower()
+        return parts.scheme in ("http", "https") and is_ours
 
 
 def is_loopback(name: str) -> bool:

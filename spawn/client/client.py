@@ -14,7 +14,7 @@ from spawn.client.numbering import Numbers
 from spawn.client.transport import Request, Transport
 from spawn.core.commands import Command
 from spawn.core.ids import partition_of
-from spawn.errors import InvalidId, InvalidTarget, SpawnError, Unavailable
+from spawn.errors import InvalidId, InvalidTarget, NotStarted, SpawnError, Unavailable
 from spawn.runtime.clock import SystemClock, random_id
 from spawn.sdk.actor import Actor, definition_of, is_actor_type
 from spawn.sdk.carrying import encode_json
@@ -271,11 +271,8 @@ class Client:
     ) -> Numbers | None:
         """Return the numbers of an actor's partition; None: the node has no such type."""
         if self._types is None or actor_type not in self._types:
-            async with self._asking:
-                if self._types is None or actor_type not in self._types:
-                    body = await transport.get("/v1/types", deadline)
-                    found = msgspec.json.decode(body, type=_Types).types
-                    self._types = {served.type: served for served in found}
+            await self._ask_types(transport, actor_type, deadline)
+            assert self._types is not None, "asked"
         served = self._types.get(actor_type)
         if served is None:
             return None
@@ -285,6 +282,23 @@ class Client:
         if numbers is None:
             numbers = self._numbers[place] = Numbers(self._session_id, random_id)
         return numbers
+
+    async def _ask_types(self, transport: Transport, actor_type: str, deadline: float) -> None:
+        """Ask what the node serves, one call for all that need to know it. Raises: SpawnError."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._asking.acquire()
+        except TimeoutError:
+            raise NotStarted(
+                f"the deadline passed before {transport.url} told its actor types; nothing was sent"
+            ) from None
+        try:
+            if self._types is None or actor_type not in self._types:
+                body = await transport.get("/v1/types", deadline)
+                found = msgspec.json.decode(body, type=_Types).types
+                self._types = {served.type: served for served in found}
+        finally:
+            self._asking.release()
 
 
 def _quoted(part: str) -> str:

@@ -25,7 +25,10 @@ _KINDS: Final[dict[str, type[SpawnError]]] = {
 
 
 def error_of_problem(status: int, body: bytes) -> SpawnError:
-    """Return the error that an answer with such a status tells."""
+    """Return the error that an answer with such a status tells.
+
+    What is no problem of a node's is NodeUnreachable: it says nothing of the call's outcome.
+    """
     try:
         problem = msgspec.json.decode(body, type=dict[str, Any])
         code, detail = str(problem["code"]), str(problem["detail"])

@@ -98,7 +98,11 @@ class Transport:
                 told = error_of_problem(status, body)
                 if _is_final(told, maybe_executed):
                     raise told
-                maybe_executed = maybe_executed or isinstance(told, OutcomeUnknown)
+                if isinstance(told, OutcomeUnknown):
+                    maybe_executed = True
+                elif isinstance(told, NodeUnreachable) and status >= 500:
+                    # A proxy's own words: it may have handed the request on before.
+                    maybe_executed = maybe_executed or not request.is_read
                 least_s = float(_number(headers.get("Retry-After", "")))
             left_s = request.deadline - self._loop.time()
             if left_s <= _LAST_S or not repeated:

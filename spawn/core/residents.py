@@ -244,10 +244,15 @@ class Residents:
 
     def evict(self, actor: Actor) -> bool:
         """Let an idle actor go whose state is in the store; tell whether it went."""
-        if actor.work is not None or actor.dirt is not Dirt.CLEAN or actor.parked:
+        if actor.work is not None or actor.dirt is not Dirt.CLEAN:
             return False
+        was_written = actor.offset != NO_PREVIOUS
+        if actor.parked and was_written:
+            return False
+        # One that was never written may be parked for a wrong id: it is parked again when used.
         del actor.table.actors[actor.id]
-        self.all_in_memory = False
+        if was_written:
+            self.all_in_memory = False
         return True
 
     def busy_with(self, actor: Actor) -> Work:

@@ -8,6 +8,7 @@ issue. Bounded by the ingress's window and forgotten when the horizon passes.
 from __future__ import annotations
 
 import enum
+import heapq
 from typing import Final
 
 import msgspec
@@ -19,8 +20,6 @@ __all__ = ["HORIZON_US", "Arrival", "Session", "Sessions"]
 HORIZON_US: Final = 15 * 60 * 1_000_000
 """A request issued longer ago than this, by the log's time, is refused as too old; never raised
 or lowered on a running system, since it decides which repetitions are still known."""
-
-_FOREVER: Final = 1 << 62
 
 
 class Arrival(enum.Enum):
@@ -50,11 +49,14 @@ class Session(msgspec.Struct):
 class Sessions:
     """All sessions of a partition."""
 
-    __slots__ = ("by_id", "_earliest_us")
+    __slots__ = ("_by_age", "by_id")
 
     def __init__(self, by_id: dict[bytes, Session] | None = None) -> None:
         self.by_id = {} if by_id is None else by_id
-        self._earliest_us = self._earliest()
+        self._by_age = [(s.newest_us, name) for name, s in self.by_id.items() if not s.durable]
+        """A heap with one entry for each session that can be forgotten: (no later than its newest
+        request, its name). Brought up to date only when the horizon comes to it."""
+        heapq.heapify(self._by_age)
 
     def arrival(self, request: RequestNumber, durable: bool, horizon_us: int) -> Arrival:
         """Judge a request by committed memory alone; those in flight are the partition's matter."""
@@ -75,6 +77,8 @@ class Sessions:
         if session is None:
             session = Session(request.low, request.issued_us, durable, {})
             self.by_id[request.session] = session
+            if not durable:
+                heapq.heappush(self._by_age, (request.issued_us, request.session))
         done = session.done
         done[request.n] = offset
         if request.low > session.low:
@@ -84,27 +88,21 @@ class Sessions:
             done.pop(request.n, None)
         if request.issued_us > session.newest_us:
             session.newest_us = request.issued_us
-        if not durable and session.newest_us < self._earliest_us:
-            self._earliest_us = session.newest_us
 
     def forget(self, horizon_us: int) -> None:
         """Drop the sessions whose newest request was issued before the horizon.
 
-        Looks at them only when the earliest may have passed; so it costs one comparison a commit.
+        Looks only at those that the horizon has come to; mostly it is one comparison a commit.
         """
-        if horizon_us <= self._earliest_us:
-            return
-        gone = [
-            name
-            for name, session in self.by_id.items()
-            if not session.durable and session.newest_us < horizon_us
-        ]
-        for name in gone:
-            del self.by_id[name]
-        self._earliest_us = self._earliest()
-
-    def _earliest(self) -> int:
-        return min((s.newest_us for s in self.by_id.values() if not s.durable), default=_FOREVER)
+        by_age = self._by_age
+        while by_age and by_age[0][0] < horizon_us:
+            _, name = by_age[0]
+            newest_us = self.by_id[name].newest_us
+            if newest_us < horizon_us:
+                heapq.heappop(by_age)
+                del self.by_id[name]
+            else:
+                heapq.heapreplace(by_age, (newest_us, name))
 
 
 def _purge(done: dict[int, int], old_low: int, new_low: int) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
-from typing import Final
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, Final
 
 from eventstore.codec import decode_commit_body
 from eventstore.errors import CorruptRecord, LogRefused, LogUnavailable, UnreadableBody
@@ -124,11 +124,21 @@ def commit_of_entry(behavior: Behavior, at: TopicPartition, entry: Entry) -> Act
 
 
 def _events_json(behavior: Behavior, events: Sequence[EventData]) -> Sequence[tuple[str, bytes]]:
-    return [(event.name, behavior.event_json(event)) for event in events]
+    return [(event.name, _shown(behavior.event_json, event)) for event in events]
 
 
 def _state_json(behavior: Behavior, state: EncodedState | None) -> bytes | None:
-    return None if state is None else behavior.state_json(behavior.decode_state(state))
+    return None if state is None else _shown(behavior.state_json, behavior.decode_state(state))
+
+
+def _shown(show: Callable[[Any], bytes], value: Any) -> bytes:
+    """Return a value as JSON; it may be of user code that can be stored and has none."""
+    try:
+        return show(value)
+    except UnreadableBody:
+        raise
+    except Exception as error:
+        raise UnreadableBody(f"it has no JSON: {error}") from error
 
 
 def _unreadable(name: str, offset: int, error: UnreadableBody) -> SpawnError:

@@ -255,6 +255,7 @@ class Execution:
 
     def answer_recorded(self, command: Command, offset: int) -> None:
         """Answer a numbered request that is done, from its record (log protocol 7)."""
+        command.started = True  # it is not to be told that it was never executed
         copies, command.joined = command.joined or (), None
         for copy in copies:
             self.answer_recorded(copy, offset)
@@ -268,6 +269,7 @@ class Execution:
             record = await read_one(log, self._at, command.id, offset)
             body = decode_commit_body(record.value, record.commit.body_at)
             reply = _reply_again(behavior, command, body)
+            outcome = Outcome(record.commit.outcome)
             if record.commit.flags & Flag.REPEATS:  # of a key: callers are told the first's place
                 record = await read_one(log, self._at, command.id, record.commit.repeats)
         except asyncio.CancelledError:
@@ -282,7 +284,6 @@ class Execution:
             text = f"this request was executed before; its reply can't be read now: {error}"
             fail(command, LogUnreachable(text, at=name), outstanding)
         else:
-            outcome = Outcome(record.commit.outcome)
             if outcome > Outcome.UNCHANGED:
                 refusal = None if body.refusal is None else Refusal(*body.refusal)
                 fail(command, refused(outcome, refusal, name), outstanding)

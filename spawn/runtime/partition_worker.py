@@ -35,6 +35,8 @@ from spawn.runtime.tasks import first_error
 
 __all__ = ["PartitionWorker"]
 
+_ENDING: Final = (Phase.FENCED, Phase.STOPPED)
+"""Between the loss of a partition and the end of its tasks calls wait for the next owner."""
 _DRAIN_POLL_S: Final = 0.01
 
 
@@ -185,7 +187,7 @@ class PartitionWorker:
     def submit(self, command: Command) -> None:
         """Take a command or read; it waits until the partition is active."""
         execution, machine = self._execution, self.machine
-        if execution is None or self._refusal is not None:
+        if execution is None or self._refusal is not None or machine.phase in _ENDING:
             self._keep_or_refuse(command)
             return
         behavior = machine.residents.tables[command.type].behavior

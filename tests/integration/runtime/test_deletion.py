@@ -226,3 +226,23 @@ async def test_an_actor_never_written_is_read_and_not_written() -> None:
         answer = await node.invoke(Call("Cart", "new", "get_state", b"", 5.0))
         assert (answer.reply, answer.revision, answer.position) == (b'{"names":[]}', 0, None)
     assert await program.commits("Cart") == []
+
+
+async def test_wrong_ids_leave_memory_again() -> None:
+    """Parked or not, an actor that was never written may go: it is met again as it was."""
+    program = Program(Choosy)
+    async with program.node() as node:
+        with pytest.raises(ActorParked):
+            await program.system.actor(Choosy, "bad").touch()
+        [served] = node._served.values()
+        residents = [worker.machine.residents for worker in served.workers]
+        [(home, bad)] = [
+            (some, actor)
+            for some in residents
+            for table in some.tables.values()
+            for actor in table.actors.values()
+        ]
+        assert home.evict(bad)
+        assert home.all_in_memory
+        with pytest.raises(ActorParked):
+            await program.system.actor(Choosy, "bad").touch()

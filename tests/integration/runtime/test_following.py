@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from spawn.core.decision import EventData
 from spawn.core.ingress import ActorCommit, CommitsAsked
-from spawn.errors import TooSlow, UnknownType
+from spawn.errors import ActorParked, TooSlow, UnknownType
 from spawn.runtime import following
 from spawn.runtime.dispatcher import NodeDispatcher
 from tests.integration.runtime.running import Cluster, add
+from tests.unit.core.harness import Lists
 
 Commits = AsyncIterator[ActorCommit | None]
 
@@ -24,6 +26,14 @@ async def take(commits: Commits, count: int) -> list[int]:
         if commit is not None:
             found.append(commit.revision)
     return found
+
+
+async def take_from(looking: asyncio.Future[ActorCommit | None], commits: Commits) -> ActorCommit:
+    """Return the next commit, the first look at which is under way."""
+    commit = await looking
+    while commit is None:
+        commit = await anext(commits)
+    return commit
 
 
 def followers_of(node: NodeDispatcher) -> int:
@@ -129,3 +139,24 @@ async def test_past_commits_are_listed() -> None:
             await node.commits("Lits", "a", CommitsAsked(1, 9, True), 5.0)
         with pytest.raises(UnknownType):
             node.follow("Lits", "a", None)
+
+
+async def test_an_event_that_can_t_be_shown_harms_nobody_but_the_follower(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A message may be stored and yet have no JSON: the commit stands, the node goes on."""
+
+    def no_json(_self: Lists, _event: EventData) -> bytes:
+        raise TypeError("no JSON for it")
+
+    async with Cluster().node() as node:
+        follower = node.follow("List", "a", None)
+        commits = follower.commits()
+        looking = asyncio.ensure_future(anext(commits))
+        await asyncio.sleep(0)
+        monkeypatch.setattr(Lists, "event_json", no_json)
+        assert await add(node, 1) == 1
+        with pytest.raises(ActorParked, match="no JSON for it"):
+            await take_from(looking, commits)
+        assert await add(node, 2) == 2
+        follower.close()

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from eventstore.records import Commit, RequestNumber, decode_prefix
-from spawn.errors import Rejected, ReplyGone
+from spawn.errors import KeyReused, OutcomeUnknown, Rejected, ReplyGone
 from tests.integration.runtime.running import AT, TOPIC, Cluster, call, numbers
 
 SESSION = b"s" * 16
@@ -78,3 +78,25 @@ async def test_the_first_copys_deadline_does_not_end_the_request() -> None:
         cluster.log.thaw(AT)
         assert (await copy).reply == b"1"
         assert await numbers(node, "a") == [7]
+
+
+async def test_a_key_that_was_used_for_something_else_is_refused_to_every_copy() -> None:
+    """The copy is answered by its own record's outcome, not by that of the key's first record."""
+    cluster = Cluster()
+    async with cluster.node() as node:
+        await node.invoke(call("add", b"7", key="k", request=number(1)))
+        for _ in range(2):
+            with pytest.raises(KeyReused):
+                await node.invoke(call("add", b"8", key="k", request=number(2)))
+        assert await numbers(node, "a") == [7]
+
+
+async def test_a_copy_of_a_done_request_is_never_told_that_it_was_not_executed() -> None:
+    """Its record can't be read in time: the outcome is unknown to this caller, no more."""
+    cluster = Cluster()
+    async with cluster.node() as node:
+        await node.invoke(call("add", b"7", request=number(1)))
+        cluster.log.freeze(AT)
+        with pytest.raises(OutcomeUnknown):
+            await node.invoke(call("add", b"7", request=number(1), timeout_s=0.05))
+        cluster.log.thaw(AT)

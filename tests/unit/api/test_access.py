@@ -52,6 +52,18 @@ def test_on_all_addresses_any_address_is_a_name() -> None:
         access.check("invoke", headers(Host="evil.com"))
 
 
+def test_on_all_addresses_a_website_at_an_address_is_foreign_unless_it_is_this_node() -> None:
+    """Anybody may serve a page from an address; the node's own page has the node's."""
+    access = Access(host="0.0.0.0")
+    with pytest.raises(ForeignOrigin):
+        access.check("invoke", headers(Host="127.0.0.1:9001", Origin="http://203.0.113.9"))
+    with pytest.raises(ForeignOrigin):
+        access.check("invoke", headers(Host="10.0.0.5:9001", Origin="http://10.0.0.5:8080"))
+    foreign = headers(Host="127.0.0.1:9001", Origin="http://203.0.113.9")
+    assert access.cors_headers(foreign) == ()
+    access.check("invoke", headers(Host="10.0.0.5:9001", Origin="http://10.0.0.5:9001"))
+
+
 def test_websites_are_told_apart() -> None:
     """Own pages and allowed ones may call."""
     access = Access(allowed_hosts=["spawn.example.com"], allowed_origins=["https://shop.example"])

@@ -203,7 +203,7 @@ def picture(machine: Partition) -> dict[str, Any]:
         "fence": (fence.claim, fence.epoch, fence.log_id, fence.next, fence.released),
         "fold": (fold.position, fold.anchor, fold.time_us, fold.foreign),
         "sessions": {name: repr(session) for name, session in fold.sessions.by_id.items()},
-        "earliest": fold.sessions._earliest_us,
+        "forgettable": sorted(name for _, name in fold.sessions._by_age),
         "displaces": machine.displaces_live_claim,
         "dirty": [(actor.table.name, actor.id) for actor in machine.residents.dirty],
         "actors": actors(machine),

@@ -87,3 +87,21 @@ def test_a_restored_session_goes_on() -> None:
     assert judge(sessions, 2) is Arrival.DROP
     sessions.forget(101)
     assert sessions.by_id == {}
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.integers(0, 400), st.integers(0, 300)), max_size=60)
+)
+def test_exactly_those_older_than_the_horizon_are_forgotten(
+    steps: list[tuple[int, int, int]],
+) -> None:
+    """Whatever the order in which sessions come, are used again and are forgotten."""
+    sessions, newest, horizon = Sessions(), dict[bytes, int](), 0
+    for n, (which, issued, forward) in enumerate(steps, start=1):
+        name = bytes([which]) * 16
+        sessions.fold(RequestNumber(name, n, 1, issued), 0, n)
+        newest[name] = max(issued, newest.get(name, 0))
+        horizon = max(horizon, forward)
+        sessions.forget(horizon)
+        newest = {name: at for name, at in newest.items() if at >= horizon}
+        assert {name: s.newest_us for name, s in sessions.by_id.items()} == newest
