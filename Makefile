@@ -56,6 +56,9 @@ lock: .venv/.uv ## write requirements.lock again (LOCK_ARGS=--upgrade: with the 
 	@$(UV) pip compile pyproject.toml --python $(BIN)/python --universal --all-extras --group dev \
 	  --generate-hashes --no-header --no-emit-index-url --exclude-newer "$(LOCK_COOL_DOWN)" \
 	  $(LOCK_ARGS) --output-file requirements.lock >/dev/null
+	@$(UV) pip compile bench/peers/requirements.in --python $(BIN)/python --universal \
+	  --generate-hashes --no-header --no-emit-index-url --exclude-newer "$(LOCK_COOL_DOWN)" \
+	  $(LOCK_ARGS) --output-file bench/peers/requirements.lock >/dev/null
 
 .PHONY: demo
 demo: .venv ## the main job on real data: a year of flights, a kill in the middle (KEEP=1: stays up)
@@ -68,6 +71,25 @@ test: .venv ## the tests (ARGS="-x -k word" goes to pytest)
 .PHONY: bench
 bench: .venv ## the figures of bench/README.md (ARGS goes to it)
 	@$(BIN)/python -m bench $(ARGS)
+
+.PHONY: bench-peers
+bench-peers: .peers ## side by side with Restate and DBOS (needs npm)
+	@$(BIN)/python -m bench peers $(ARGS)
+
+.PHONY: .peers
+.peers: .peers/.installed ## make or update .peers: what bench/peers compares with
+	@:
+
+# No scripts of the packages: one of them only reports who installs it.
+.peers/.installed: bench/peers/requirements.lock bench/peers/package-lock.json | .venv
+	@echo "== .peers: Restate and DBOS, once"
+	@mkdir -p .peers
+	@cp bench/peers/package.json bench/peers/package-lock.json .peers/
+	@cd .peers && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@test -d .peers/venv || $(BIN)/python -m venv .peers/venv
+	@$(UV) pip sync --python .peers/venv/bin/python --require-hashes --compile-bytecode \
+	  bench/peers/requirements.lock
+	@touch $@
 
 .PHONY: check
 check: .venv check-format check-lint check-types check-layers check-tidy ## all but the tests

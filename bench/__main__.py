@@ -20,6 +20,7 @@ import asyncpg
 
 from bench.figures import Figure, Target, table
 from bench.machine import machine_facts, python_loop_us
+from bench.peers import environment as peers
 from bench.world import World
 from spawn.dev.stack import EmbeddedStack
 from tests.services.apache_kafka import ApacheKafka, KafkaMissing, kafka_version
@@ -32,7 +33,10 @@ _SCENARIOS: Final = {
     "memory": "bench.scenarios.memory",
     "pauses": "bench.scenarios.pauses",
     "http": "bench.scenarios.http_node",
+    "peers": "bench.peers.side_by_side",
 }
+_ASKED_FOR: Final = {"peers"}
+"""Scenarios that run only where they are named: they need programs that are not Spawn's own."""
 _WARM_UP_S: Final = 10.0
 
 
@@ -85,7 +89,7 @@ async def _run(names: Sequence[str], world: World, failed: list[str]) -> list[Fi
 
 
 async def _main(options: argparse.Namespace) -> None:
-    names = options.names or list(_SCENARIOS)
+    names = options.names or [name for name in _SCENARIOS if name not in _ASKED_FOR]
     quick = options.quick
     sizes = {"runs": options.runs, "seconds": 1.0 if quick else options.seconds, "quick": quick}
     loop_us = [python_loop_us()]
@@ -106,6 +110,8 @@ async def _main(options: argparse.Namespace) -> None:
         f"other processes used {_spread(figures, 'others')} cores",
     ))  # fmt: skip
     print("\n" + table(figures) + "\n")
+    if "peers" in names:
+        facts["peers"] = peers.versions()
     for name, text in facts.items():
         print(f"{name}: {text}")
     if options.json is not None:
@@ -125,7 +131,9 @@ def _spread(figures: Sequence[Figure], key: str) -> str:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="SCENARIO", help=", ".join(_SCENARIOS))
+    parser.add_argument(
+        "names", nargs="*", metavar="SCENARIO", help=", ".join(_SCENARIOS) + "; all but peers"
+    )
     parser.add_argument("--runs", type=int, help="runs of each figure; 5, quick 1")
     parser.add_argument("--seconds", type=float, default=4.0, help="of a run (flush: threefold)")
     parser.add_argument("--json", type=Path, help="keep the report here")
