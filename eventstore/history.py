@@ -7,6 +7,7 @@ near ones are read in large pieces, far ones one by one.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncIterator
 from typing import Final, NamedTuple
 
@@ -19,6 +20,9 @@ __all__ = ["HistoryRecord", "read_one", "walk_back"]
 _WINDOW_FIRST: Final = 64
 _WINDOW_MAX: Final = 65_536
 """Records a fetch: some 10 MB of small ones."""
+_WINDOW_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Of a fetch's records, those next to the wanted one are kept up to this size; records may be large,
+and the rest of them is fetched again when it is wanted."""
 _HOPS_WANTED: Final = 64
 """Records of the actor that a fetch should bring."""
 _GAP_MAX: Final = 512
@@ -47,12 +51,14 @@ async def walk_back(
         LogUnavailable: the log does not answer.
     """
     chunk: dict[int, StoredRecord] = {}
-    newest, hops = offset, 0
+    newest, hops, fitting = offset, 0, _WINDOW_MAX
     first, _ = await log.bounds(at) if offset != NO_PREVIOUS else (0, 0)
     while offset != NO_PREVIOUS:
         if offset not in chunk:
-            window = _window(newest - offset, hops)
-            chunk = await _fetch(log, at, max(first, offset - window + 1), offset)
+            window = min(_window(newest - offset, hops), fitting)
+            start = max(first, offset - window + 1)
+            chunk = await _fetch(log, at, start, offset)
+            fitting = _WINDOW_MAX if start in chunk else max(len(chunk), 1)
         record = _own(at, key, offset, chunk.get(offset))
         hops += 1
         yield record
@@ -77,12 +83,23 @@ def _window(distance: int, hops: int) -> int:
 async def _fetch(
     log: EventLog, at: TopicPartition, start: int, last: int
 ) -> dict[int, StoredRecord]:
-    """Return the records from `start` to `last` by offset; one below the log's start is refused."""
-    return {
-        stored.offset: stored
-        async for records in log.read(at, min(start, last), last + 1)
-        for stored in records
-    }
+    """Return the records from `start` to `last` by offset; one below the log's start is refused.
+
+    The first ones may be left out, the one at `last` never is.
+    """
+    kept: deque[StoredRecord] = deque()
+    size = 0
+    async for records in log.read(at, min(start, last), last + 1):
+        for stored in records:
+            kept.append(stored)
+            size += _size(stored)
+            while size > _WINDOW_BYTES_MAX and len(kept) > 1:
+                size -= _size(kept.popleft())
+    return {stored.offset: stored for stored in kept}
+
+
+def _size(stored: StoredRecord) -> int:
+    return len(stored.value or b"")
 
 
 def _own(at: TopicPartition, key: bytes, offset: int, stored: StoredRecord | None) -> HistoryRecord:

@@ -461,9 +461,9 @@ class HttpSettings:
     this can't be raised much."""
     timeout_s: float = _setting(60.0, _duration(0.001, 3600))
     """How long a call without `Spawn-Timeout` waits for its outcome."""
-    timeout_max_s: float = _setting(600.0, _duration(1, 86_400))
+    timeout_max_s: float = _setting(600.0, _duration(60, 86_400))
     """The largest `Spawn-Timeout` that a caller may ask for: each wait holds a connection and
-    memory."""
+    memory. `spawn.Client` asks for up to a minute at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,8 +21,10 @@ from spawn.errors import ActorParked, LogUnreachable, ReplyGone, SpawnError
 
 __all__ = ["PastCommits", "commit_of_entry"]
 
+_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Of the records that are held at once; at least one is."""
 _CHUNK: Final = 500
-"""Commits decoded at once, when a long history is read from its beginning."""
+"""Records held at once, when a long history is read from its beginning."""
 
 
 class PastCommits:
@@ -38,30 +40,39 @@ class PastCommits:
         self._offset = offset
 
     async def listed(self, asked: CommitsAsked) -> Sequence[ActorCommit]:
-        """Return those that are asked for.
+        """Return those that are asked for; fewer, if more would be over `_BYTES_MAX` of records.
 
         Raises: ActorParked (one can't be read), LogUnreachable, HistoryGone.
         """
-        kept: deque[HistoryRecord] = deque(maxlen=None if asked.newest_first else asked.limit)
+        kept: deque[HistoryRecord] = deque()
+        size = 0
         async for record in self._applied(self._offset, asked.from_revision):
+            size += len(record.value)
+            if asked.newest_first and size > _BYTES_MAX and kept:
+                break
             kept.append(record)
             if asked.newest_first and len(kept) == asked.limit:
                 break
+            # The oldest are wanted, which come last.
+            while len(kept) > asked.limit or (size > _BYTES_MAX and len(kept) > 1):
+                size -= len(kept.popleft().value)
         records = kept if asked.newest_first else reversed(kept)
         return [self._decoded(record) for record in records]
 
     async def from_revision(self, revision: int) -> AsyncIterator[ActorCommit]:
         """Yield all from a revision on, oldest first, in bounded memory. Raises: as `listed`."""
-        offsets = array("q")
+        offsets, sizes = array("q"), array("q")
         async for record in self._applied(self._offset, revision):
             offsets.append(record.offset)
+            sizes.append(len(record.value))
         while offsets:
-            chunk, offsets = offsets[-_CHUNK:], offsets[:-_CHUNK]
+            count = _chunk(sizes)
             records: list[HistoryRecord] = []
-            async for record in self._applied(chunk[0], revision):
+            async for record in self._applied(offsets[-count], revision):
                 records.append(record)
-                if len(records) == len(chunk):
+                if len(records) == count:
                     break
+            del offsets[-count:], sizes[-count:]
             for record in reversed(records):
                 yield self._decoded(record)
 
@@ -103,6 +114,17 @@ class PastCommits:
             )
         except UnreadableBody as error:
             raise _unreadable(self._name, record.offset, error) from error
+
+
+def _chunk(sizes: Sequence[int]) -> int:
+    """Return how many records, counted from the end, can be held at once."""
+    count = total = 0
+    for size in reversed(sizes):
+        total += size
+        if count and (count == _CHUNK or total > _BYTES_MAX):
+            break
+        count += 1
+    return count
 
 
 def commit_of_entry(behavior: Behavior, at: TopicPartition, entry: Entry) -> ActorCommit:

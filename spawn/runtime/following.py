@@ -25,6 +25,8 @@ __all__ = ["QUEUE_MAX", "ActorFollower", "Followers"]
 
 QUEUE_MAX: Final = 1_000
 """Commits that wait for one follower; with one more it is cut off."""
+QUEUE_BYTES_MAX: Final = 8 * 1024 * 1024
+"""And so it is when they are this large together."""
 _QUIET_S: Final = 15.0
 """After so long without a commit a follower says so, for connections that are cut when idle."""
 
@@ -73,6 +75,7 @@ class ActorFollower:
         self._after = after
         self._look = look
         self._queue: deque[ActorCommit | SpawnError] = deque()
+        self._queued_bytes = 0
         self._news = asyncio.Event()
         self._closed = self._gap = self._slow = False
         self._behind = True
@@ -81,10 +84,12 @@ class ActorFollower:
 
     def put(self, commit: ActorCommit | SpawnError) -> None:
         """Take what was committed; too much waiting ends a follower that has no past to read."""
-        if len(self._queue) < QUEUE_MAX:
+        if len(self._queue) < QUEUE_MAX and self._queued_bytes < QUEUE_BYTES_MAX:
             self._queue.append(commit)
+            self._queued_bytes += _size(commit)
         elif self._behind:
             self._queue.clear()
+            self._queued_bytes = 0
             self._gap = True
         else:
             self._slow = True
@@ -134,8 +139,8 @@ class ActorFollower:
         while self._is_open() and not self._gap:
             if self._slow:
                 raise TooSlow(
-                    f"{QUEUE_MAX} events of {self._name[0]}/{self._name[1].decode()} wait for this "
-                    "follower, as many as may",
+                    f"{len(self._queue)} commits of {self._name[0]}/{self._name[1].decode()} wait "
+                    f"for this follower, {self._queued_bytes} bytes: as many as may",
                     hint="follow again from the last event that came: nothing is left out",
                 )
             if not self._queue:
@@ -147,6 +152,7 @@ class ActorFollower:
                     yield None
                 continue
             commit = self._queue.popleft()
+            self._queued_bytes -= _size(commit)
             if isinstance(commit, SpawnError):
                 raise commit
             if commit.revision <= last:
@@ -156,3 +162,9 @@ class ActorFollower:
                 return
             last = commit.revision
             yield commit
+
+
+def _size(commit: ActorCommit | SpawnError) -> int:
+    if isinstance(commit, SpawnError):
+        return 0
+    return len(commit.state or b"") + sum(len(fields) for _, fields in commit.events)

@@ -98,17 +98,37 @@ async def test_who_is_too_slow_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> No
         assert await take(commits, 1) == [2]
         for number in range(7):
             await add(node, number)
-        with pytest.raises(TooSlow, match="5 events of List/a wait"):
+        with pytest.raises(TooSlow, match="5 commits of List/a wait"):
             await take(commits, 7)
         assert followers_of(node) == 0
         again = node.follow("List", "a", 2).commits()
         assert await take(again, 7) == list(range(3, 10))
 
 
-async def test_a_long_past_is_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_few_commits_are_too_many_when_they_are_large(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What waits is bounded by bytes, too."""
+    monkeypatch.setattr(following, "QUEUE_BYTES_MAX", 3)
+    async with Cluster().node() as node:
+        await add(node, 0)
+        commits = node.follow("List", "a", 0).commits()
+        assert await take(commits, 1) == [1]
+        await add(node, 7)
+        assert await take(commits, 1) == [2]
+        for _ in range(4):
+            await add(node, 7)
+        with pytest.raises(TooSlow, match="3 commits of List/a wait for this follower, 3 bytes"):
+            await take(commits, 4)
+
+
+@pytest.mark.parametrize(("name", "limit"), [("_CHUNK", 3), ("_BYTES_MAX", 200), ("_BYTES_MAX", 1)])
+async def test_a_long_past_is_read_in_pieces(
+    name: str, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """However slowly: what comes meanwhile overflows no queue for good."""
     monkeypatch.setattr(following, "QUEUE_MAX", 5)
-    monkeypatch.setattr("spawn.runtime.commits._CHUNK", 3)
+    monkeypatch.setattr(f"spawn.runtime.commits.{name}", limit)
     async with Cluster().node() as node:
         for number in range(10):
             await add(node, number)
@@ -119,8 +139,8 @@ async def test_a_long_past_is_read_in_pieces(monkeypatch: pytest.MonkeyPatch) ->
         assert await take(commits, 26) == list(range(5, 31))
 
 
-async def test_past_commits_are_listed() -> None:
-    """From either end; refusals are none."""
+async def test_past_commits_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From either end, fewer when they are large; refusals are none."""
     async with Cluster().node() as node:
         for number in range(6):
             await add(node, number)
@@ -139,6 +159,14 @@ async def test_past_commits_are_listed() -> None:
             await node.commits("Lits", "a", CommitsAsked(1, 9, True), 5.0)
         with pytest.raises(UnknownType):
             node.follow("Lits", "a", None)
+        monkeypatch.setattr("spawn.runtime.commits._BYTES_MAX", 300)
+        assert (await listed(1, 100, True))[:2] == [6, 5]
+        assert len(await listed(1, 100, True)) < 4
+        assert (await listed(2, 100, False))[:2] == [2, 3]
+        assert len(await listed(2, 100, False)) < 4
+        monkeypatch.setattr("spawn.runtime.commits._BYTES_MAX", 1)
+        assert await listed(1, 100, True) == [6]
+        assert await listed(2, 100, False) == [2]
 
 
 async def test_an_event_that_can_t_be_shown_harms_nobody_but_the_follower(

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
+from eventstore import history
 from eventstore.errors import CorruptRecord
 from eventstore.history import read_one, walk_back
 from eventstore.log import LogRecord, TopicPartition, TopicSettings
@@ -87,3 +88,27 @@ async def test_near_records_share_fetches_and_far_ones_are_fetched_alone(
     assert len(ranges) <= reads_max
     if actors > 512:
         assert ranges[1:] == [1] * (rounds - 1)
+
+
+async def test_large_records_are_held_a_few_at_a_time_and_read_about_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Memory is bounded by bytes; what did not fit makes the next fetches smaller."""
+    actors, rounds = 4, 400
+    log, last = await log_with(actors, rounds)
+    monkeypatch.setattr(history, "_WINDOW_BYTES_MAX", 40 * len(record(1, 0)))
+    read = log.read
+    records = 0
+
+    async def counted(
+        at: TopicPartition, start: int, end: int
+    ) -> AsyncIterator[Sequence[MemoryRecord]]:
+        nonlocal records
+        async for chunk in read(at, start, end):
+            records += len(chunk)
+            yield chunk
+
+    monkeypatch.setattr(log, "read", counted)
+    met = [found.commit.revision async for found in walk_back(log, AT, b"0", last)]
+    assert met == list(range(rounds, 0, -1))
+    assert records < 4 * actors * rounds
