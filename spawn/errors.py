@@ -9,7 +9,7 @@
     |  |- Rejected               user code refused it; the code is the user's
     |- Unavailable               try again: this call was not executed
     |  |- NotStarted             its deadline passed, or its wait ended, before it was started
-    |  |- MailboxFull, TooManyKeys, TooManyWaiting, Draining, Fenced
+    |  |- MailboxFull, TooManyKeys, TooManySessions, TooManyWaiting, Draining, Fenced
     |  |- TooSlow                who follows an actor's events does not keep up
     |  |- LogUnreachable, StoreUnreachable
     |- OutcomeUnknown            it may have been executed, now or later
@@ -69,6 +69,7 @@ __all__ = [
     "StartRefused",
     "StoreUnreachable",
     "TooManyKeys",
+    "TooManySessions",
     "TooManyWaiting",
     "TooSlow",
     "Unauthorized",
@@ -228,6 +229,12 @@ class TooManyKeys(Unavailable):
     """The actor can't remember one more idempotency key: all it has are younger than 15 min."""
 
     code = "too-many-keys"
+
+
+class TooManySessions(Unavailable):
+    """The partition can't remember one more numbered request, or one more session of them."""
+
+    code = "too-many-sessions"
 
 
 class TooManyWaiting(Unavailable):

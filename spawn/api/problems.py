@@ -53,6 +53,7 @@ STATUSES: Final = {
     "internal": Kind(500, "Internal error"),
     "unavailable": Kind(503, "Unavailable"),
     "not-started": Kind(503, "Not started before the deadline"),
+    "too-many-sessions": Kind(503, "Too many sessions"),
     "too-many-waiting": Kind(503, "Too many calls are waiting"),
     "draining": Kind(503, "The node is stopping"),
     "too-slow": Kind(503, "Too slow to follow"),

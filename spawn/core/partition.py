@@ -49,13 +49,14 @@ from spawn.core.decision import Decision, Refusal
 from spawn.core.fold import Fold, LossDetected, read_mark
 from spawn.core.keys import BoundKey, Keys
 from spawn.core.residents import Residents
-from spawn.core.sessions import Arrival
+from spawn.core.sessions import Arrival, Sessions
 from spawn.errors import (
     ActorParked,
     MailboxFull,
     RequestSettled,
     RequestTooOld,
     TooManyKeys,
+    TooManySessions,
     TooManyWaiting,
 )
 
@@ -92,6 +93,11 @@ class Limits:
     """Of one record; the topic's limit is 8 MiB."""
     uncommitted_max: int = 20_000
     """Commands run and not acknowledged; above it calls are refused until the log keeps up."""
+    sessions_max: int = 20_000
+    """Sessions of numbered requests; a request of one more is refused until one is forgotten."""
+    session_numbers_max: int = 1_000_000
+    """Done numbers of all sessions (some 100 bytes each); above it numbered requests are refused
+    until their clients settle some or the horizon passes."""
 
 
 class Append(NamedTuple):
@@ -214,7 +220,7 @@ class Partition:
 
         Returns the offset of its record if it is done: the outcome stands there. None: to be run.
 
-        Raises: RequestSettled, RequestTooOld.
+        Raises: RequestSettled, RequestTooOld, TooManySessions.
         """
         actor = self.residents.actor(command.type, command.id)
         sessions = self.fold.sessions
@@ -235,7 +241,26 @@ class Partition:
                     at=actor.name,
                 )
             case _:
+                self._require_room(sessions, request)
                 return None
+
+    def _require_room(self, sessions: Sessions, request: RequestNumber) -> None:
+        limits = self.limits
+        session = sessions.by_id.get(request.session)
+        if session is not None and request.low > session.low:
+            return  # it makes room
+        if session is None and len(sessions.by_id) >= limits.sessions_max:
+            raise TooManySessions(
+                f"{len(sessions.by_id)} sessions of numbered requests are known here, as many as "
+                "may be",
+                hint="use one client for the life of a program; sessions are forgotten after 15 "
+                "minutes",
+            )
+        if sessions.numbers >= limits.session_numbers_max:
+            raise TooManySessions(
+                f"{sessions.numbers} numbered requests are remembered here, as many as may be",
+                hint="raise `low` as answers come: what is below it need not be remembered",
+            )
 
     def arrive(self, command: Command) -> Actor | None:
         """Take a command; return its actor if that may start a command now.

@@ -49,10 +49,12 @@ class Session(msgspec.Struct):
 class Sessions:
     """All sessions of a partition."""
 
-    __slots__ = ("_by_age", "by_id")
+    __slots__ = ("_by_age", "by_id", "numbers")
 
     def __init__(self, by_id: dict[bytes, Session] | None = None) -> None:
         self.by_id = {} if by_id is None else by_id
+        self.numbers = sum(len(session.done) for session in self.by_id.values())
+        """How many done numbers are known, of all sessions."""
         self._by_age = [(s.newest_us, name) for name, s in self.by_id.items() if not s.durable]
         """A heap with one entry for each session that can be forgotten: (no later than its newest
         request, its name). Brought up to date only when the horizon comes to it."""
@@ -80,12 +82,14 @@ class Sessions:
             if not durable:
                 heapq.heappush(self._by_age, (request.issued_us, request.session))
         done = session.done
+        known = len(done)
         done[request.n] = offset
         if request.low > session.low:
             _purge(done, session.low, request.low)
             session.low = request.low
         if request.n < session.low:
             done.pop(request.n, None)
+        self.numbers += len(done) - known
         if request.issued_us > session.newest_us:
             session.newest_us = request.issued_us
 
@@ -100,7 +104,7 @@ class Sessions:
             newest_us = self.by_id[name].newest_us
             if newest_us < horizon_us:
                 heapq.heappop(by_age)
-                del self.by_id[name]
+                self.numbers -= len(self.by_id.pop(name).done)
             else:
                 heapq.heapreplace(by_age, (newest_us, name))
 

@@ -84,6 +84,9 @@ def test_the_limits_are_those_of_the_code() -> None:
     assert _mib(limits.batch_bytes_max) in rows["an append"]
     assert f"{limits.batch_records_max:,} records" in rows["an append"]
     assert f"{limits.uncommitted_max:,}" == rows["uncommitted commands of a partition"]
+    remembered = rows["numbered requests that a partition remembers, for 15 min"]
+    assert f"{limits.sessions_max:,} sessions" in remembered
+    assert f"{limits.session_numbers_max:,} numbers" in remembered
     waiting = rows["commands of one actor, waiting or uncommitted"]
     assert waiting == f"{actor.mailbox_size_max:,}"
     assert rows["calls that a node holds"] == f"{defaults['node.calls_max']:,}"

@@ -8,8 +8,9 @@ import pytest
 
 from eventstore.records import RequestNumber
 from spawn.core.commands import Command
+from spawn.core.partition import Limits
 from spawn.core.sessions import HORIZON_US
-from spawn.errors import RequestSettled, RequestTooOld
+from spawn.errors import RequestSettled, RequestTooOld, TooManySessions
 from tests.unit.core.harness import FakeLog, FakeStore, Owner, command
 
 SESSION = b"an ingress here."
@@ -99,6 +100,31 @@ def test_issued_before_the_horizon_it_is_refused_unless_it_is_in_flight() -> Non
     owner.now_us += HORIZON_US
     owner.run(command("add", "b", 2))
     assert recorded(owner, request(2, issued_us=HORIZON_US)) is None
+
+
+@pytest.mark.parametrize(
+    ("limits", "told"),
+    [
+        (Limits(sessions_max=1), "1 sessions of numbered requests are known here"),
+        (Limits(session_numbers_max=2), "2 numbered requests are remembered here"),
+    ],
+)
+def test_what_is_remembered_is_bounded(limits: Limits, told: str) -> None:
+    """One more is refused for now; what is remembered is answered, and room comes with `low`."""
+    log = FakeLog()
+    owner = owner_of(log)
+    for n in (1, 2):
+        owner.run(request(n))
+    owner.append()
+    owner.machine.limits = limits
+    other = command("add", "a", 7)
+    other.request = RequestNumber(b"another ingress.", 1, 1, 1_000_000)
+    with pytest.raises(TooManySessions, match=told):
+        recorded(owner, other)
+    assert recorded(owner, request(1)) is not None
+    owner.run(request(3, low=3))
+    owner.append()
+    assert recorded(owner, request(4, low=3)) is None
 
 
 def test_a_command_with_a_waiting_copy_is_awaited() -> None:

@@ -78,6 +78,7 @@ def test_the_fold_equals_its_definition(requests: list[tuple[int, int]]) -> None
     if requests:
         assert set(sessions.by_id[S].done) == {n for n in seen if n >= low}
         assert sessions.by_id[S].low == low
+    assert sessions.numbers == sum(len(session.done) for session in sessions.by_id.values())
 
 
 def test_a_restored_session_goes_on() -> None:
@@ -105,3 +106,5 @@ def test_exactly_those_older_than_the_horizon_are_forgotten(
         sessions.forget(horizon)
         newest = {name: at for name, at in newest.items() if at >= horizon}
         assert {name: s.newest_us for name, s in sessions.by_id.items()} == newest
+        assert sessions.numbers == sum(len(s.done) for s in sessions.by_id.values())
+        assert sessions.numbers == Sessions(sessions.by_id).numbers
