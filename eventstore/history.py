@@ -21,8 +21,8 @@ _WINDOW_FIRST: Final = 64
 _WINDOW_MAX: Final = 65_536
 """Records a fetch: some 10 MB of small ones."""
 _WINDOW_BYTES_MAX: Final = 16 * 1024 * 1024
-"""Of a fetch's records, those next to the wanted one are kept up to this size: records may be large.
-The others are fetched again when they are wanted."""
+"""Of a fetch's records, those next to the wanted one are kept up to this size; records may be
+large. The others are fetched again when they are wanted."""
 _HOPS_WANTED: Final = 64
 """Records of the actor that a fetch should bring."""
 _GAP_MAX: Final = 512
