@@ -1,4 +1,4 @@
-"""What the settings mean, read from the docstrings of `spawn.config` (style rule 19)."""
+"""What the settings mean, read from the docstrings of `spawn.config.settings` (style rule 19)."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from functools import cache
 from typing import Any, Final
 
 from spawn import config
-from spawn.config import SETTINGS, Setting
+from spawn.config import SETTINGS, Setting, settings
 
 __all__ = ["explanations", "first_sentence", "settings_page", "shown_default", "shown_value"]
 
 _INTRODUCTION: Final = """\
 # Settings
 
-Made from the docstrings of `spawn/config.py` by `spawn.cli.settings_reference`; a test keeps it
-current.
+Made from the docstrings of `spawn/config/settings.py` by `spawn.cli.settings_reference`; a test
+keeps it current.
 
 A setting has one name for all sources: the key `http.port` is the flag `--http-port` of
 `spawn run`, `spawn dev` and `spawn init`, the variable `SPAWN_HTTP_PORT`, and in the file
@@ -53,7 +53,7 @@ def explanations() -> Mapping[str, str]:
     found: dict[str, str] = {}
     classes = {
         node.name: node
-        for node in ast.parse(inspect.getsource(config)).body
+        for node in ast.parse(inspect.getsource(settings)).body
         if isinstance(node, ast.ClassDef)
     }
     for setting in SETTINGS.values():
