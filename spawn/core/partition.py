@@ -681,7 +681,7 @@ class Partition:
                 commands += [*work.mailbox, *work.reads]
         commands += self._inflight_reads + self.reads
         self.inflight, self.pending, self.reads, self._inflight_reads = [], [], [], []
-        self.residents.busy = set()
+        self.residents.busy = {}
         return commands
 
     def release(self) -> bytes:

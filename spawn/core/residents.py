@@ -54,8 +54,9 @@ class Residents:
     def __init__(self, behaviors: Iterable[Behavior]) -> None:
         self.tables = {behavior.type: Table(behavior) for behavior in behaviors}
         self.by_name = {table.name: table for table in self.tables.values()}
-        self.busy: set[Actor] = set()
-        """Actors that have commands or reads, running, waiting or uncommitted."""
+        self.busy: dict[Actor, None] = {}
+        """Actors that have commands or reads, running, waiting or uncommitted; in the order in
+        which they got busy, so that a simulation can be repeated."""
         self.loads: list[Actor] = []
         """Output: actors to be loaded; the runtime takes the list away."""
         self.dirty: list[Actor] = []
@@ -188,7 +189,7 @@ class Residents:
 
     def _drop_work(self, actor: Actor) -> Sequence[Command]:
         work, actor.work = actor.work, None
-        self.busy.discard(actor)
+        self.busy.pop(actor, None)
         return () if work is None else [*work.mailbox, *work.reads]
 
     def capture(self, fold: Fold) -> Capture:
@@ -258,7 +259,7 @@ class Residents:
     def busy_with(self, actor: Actor) -> Work:
         """Return what a busy actor has besides, made for an idle one."""
         work = actor.work = Work(actor.state, actor.revision, actor.deleted)
-        self.busy.add(actor)
+        self.busy[actor] = None
         return work
 
     def release_work(self, actor: Actor) -> None:
@@ -266,4 +267,4 @@ class Residents:
         work = actor.work
         if work is not None and work.idle:
             actor.work = None
-            self.busy.discard(actor)
+            self.busy.pop(actor, None)

@@ -22,6 +22,8 @@ class RuntimeSettings:
     """Settings of the runtime; the node takes them from its configuration."""
 
     limits: Limits = field(default_factory=Limits)
+    sweep_s: float = 0.02
+    """How late a deadline is noticed at most."""
     calls_max: int = 20_000
     """Calls that a node holds at once, waiting, running or uncommitted; one more is refused."""
     flush_interval_s: float = 5.0
@@ -54,6 +56,8 @@ class NodeContext:
     say: Callable[[str], None]
     """Tells people what happened, once."""
     debugger: Debugger
+    new_id: Callable[[], bytes]
+    """Makes a random 16-byte id: of a claim, of a log."""
     discarded: set[str] = field(default_factory=set)
     """Topics whose stale snapshots were discarded; it is said once for each."""
     takeovers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))

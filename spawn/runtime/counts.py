@@ -111,8 +111,11 @@ class PartitionCounts:
         return max(0.0, now - since) if since else 0.0
 
 
-class Outstanding(set[Command]):
-    """The commands and reads of a node that have no outcome yet, and what became of the others."""
+class Outstanding(dict[Command, None]):
+    """The commands and reads of a node that have no outcome yet, and what became of the others.
+
+    A dict: its order is that in which they came, so that a simulation can be repeated.
+    """
 
     def __init__(self) -> None:
         super().__init__()

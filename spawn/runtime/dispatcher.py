@@ -44,8 +44,6 @@ from spawn.runtime.partition_worker import PartitionWorker
 
 __all__ = ["NodeDispatcher", "Served"]
 
-_SWEEP_S: Final = 0.02
-"""How late a deadline is noticed at most."""
 _FOLLOW_WAIT_S: Final = 60.0
 """How long a follower waits for its actor to be read: as long as a call."""
 _STOOD_STILL_S: Final = 0.2
@@ -107,10 +105,10 @@ class NodeDispatcher:
             served = self._served.get(command.type)
             if served is None:
                 raise self._unknown_type(command.type)
-            outstanding.add(command)
+            outstanding[command] = None
             served.workers[partition_of(command.id, served.partitions)].submit(command)
         except SpawnError as error:
-            outstanding.discard(command)
+            outstanding.pop(command, None)
             outstanding.refusals[error.code] += 1
             if command.waiter is not None:
                 command.waiter.set_exception(error)
@@ -305,10 +303,10 @@ class NodeDispatcher:
 
     async def watch_deadlines(self) -> None:
         """Tell waiters whose deadline passed; measure how late the event loop is. Never returns."""
-        loop = self._loop
+        loop, sweep_s = self._loop, self._context.settings.sweep_s
         while True:
-            due = loop.time() + _SWEEP_S
-            await asyncio.sleep(_SWEEP_S)
+            due = loop.time() + sweep_s
+            await asyncio.sleep(sweep_s)
             now = loop.time()
             outstanding = self._outstanding
             self._watch.observe(now - due, now, outstanding, self._served)
@@ -317,7 +315,7 @@ class NodeDispatcher:
                     command.deadline += now - due
                 self._say_paused()
             for command in [c for c in outstanding if c.deadline <= now]:
-                outstanding.discard(command)
+                outstanding.pop(command, None)
                 waiter = command.waiter
                 if waiter is not None and not waiter.done():
                     error = _too_late(command)

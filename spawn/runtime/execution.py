@@ -288,7 +288,7 @@ class Execution:
                 refusal = None if body.refusal is None else Refusal(*body.refusal)
                 fail(command, refused(outcome, refusal, name), outstanding)
                 return
-            outstanding.discard(command)
+            outstanding.pop(command, None)
             if (waiter := command.waiter) is not None and not waiter.done():
                 place = Position(*self._at, record.offset)
                 answer = Answer(body.reply, record.commit.revision, place)
@@ -345,11 +345,11 @@ class Execution:
         The lease was judged on arrival; a pause between that and the answer does no harm.
         """
         if command.waiter is None or command.waiter.done():
-            self._context.outstanding.discard(command)
+            self._context.outstanding.pop(command, None)
             return
         revision, offset = actor.revision, actor.offset
         if command.action == STATE_READ:
-            self._context.outstanding.discard(command)
+            self._context.outstanding.pop(command, None)
             command.waiter.set_result((actor.state, revision, self._position(offset)))
             return
         alive = revision if not actor.deleted else 0
@@ -404,7 +404,7 @@ class Execution:
         self, actor: Actor, command: Command, reply: Any, revision: int, offset: int
     ) -> None:
         """Tell a read's reply; revision and offset are of the state that it was made from."""
-        self._context.outstanding.discard(command)
+        self._context.outstanding.pop(command, None)
         waiter = command.waiter
         if waiter is None or waiter.done():
             return

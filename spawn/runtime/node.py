@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -16,6 +15,7 @@ from eventstore.snapshots import SnapshotStore
 from spawn.core.behavior import Behavior
 from spawn.core.ids import topic_of
 from spawn.runtime.clock import Clock, SystemClock, random_id
+from spawn.runtime.collector import Collector, ProcessCollector
 from spawn.runtime.context import NodeContext, RuntimeSettings
 from spawn.runtime.debugger import Debugger
 from spawn.runtime.dispatcher import NodeDispatcher, Served
@@ -25,10 +25,6 @@ from spawn.runtime.passivation import Passivation
 from spawn.runtime.tasks import first_error
 
 __all__ = ["Node", "NodePlan"]
-
-_GC_THRESHOLDS = (50_000, 20, 100)
-"""Rare collections: records and commands are freed by their counts, and a full collection over all
-actors stops the event loop (commit-path measurement, traps)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +43,10 @@ class NodePlan:
     say: Callable[[str], None]
     clock: Clock | None = None
     debugger: Debugger = field(default_factory=Debugger)
+    new_id: Callable[[], bytes] = random_id
+    """Makes random 16-byte ids."""
+    collector: Collector = field(default_factory=ProcessCollector)
+    """The garbage collector, which a node has to itself in production."""
 
 
 class Node:
@@ -56,7 +56,7 @@ class Node:
         self._plan = plan
         self.context = NodeContext(
             system=plan.system,
-            owner=random_id(),
+            owner=plan.new_id(),
             endpoint=plan.endpoint,
             log=plan.log,
             store=plan.store,
@@ -64,6 +64,7 @@ class Node:
             settings=plan.settings,
             say=plan.say,
             debugger=plan.debugger,
+            new_id=plan.new_id,
         )
         served = self._serve_types()
         self._workers = _by_topic(served)
@@ -102,16 +103,18 @@ class Node:
         An error that ends the node (Fenced, ForeignLog) cancels the body and is raised from here.
         """
         ownership = Ownership(self._workers, self.context.say)
-        passivation = Passivation(self._workers, self._plan.settings.actor_memory_bytes)
+        collector = self._plan.collector
+        memory_bytes = self._plan.settings.actor_memory_bytes
+        passivation = Passivation(self._workers, memory_bytes, collector)
         self.dispatcher.not_ready = ownership.stopped
-        gc.set_threshold(*_GC_THRESHOLDS)
+        collector.make_rare()
         try:
             async with asyncio.TaskGroup() as tasks:
                 background = [
                     tasks.create_task(ownership.run(self.serving)),
                     tasks.create_task(self.dispatcher.watch_deadlines()),
                     tasks.create_task(passivation.run()),
-                    tasks.create_task(self._freeze_when_serving()),
+                    tasks.create_task(collector.hide_when(self.serving)),
                 ]
                 yield self.dispatcher
                 for task in background:
@@ -120,15 +123,6 @@ class Node:
             raise first_error(group) from group
         finally:
             self.context.blocking.threads.close()
-
-    async def _freeze_when_serving(self) -> None:
-        """Read the tails without the garbage collector, then hide what they left from it."""
-        gc.disable()
-        try:
-            await self.serving.wait()
-        finally:
-            gc.enable()
-        gc.freeze()
 
     async def drain(self, grace_s: float) -> None:
         """Planned stop: refuse new calls, finish and flush what there is, release all partitions.

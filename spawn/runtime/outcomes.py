@@ -33,7 +33,7 @@ def settle(
         _measure(entries, outstanding, now)
     for entry in entries:
         command, decision = entry.command, entry.decision
-        outstanding.discard(command)
+        outstanding.pop(command, None)
         waiter = command.waiter
         if waiter is not None and not waiter.done():
             if decision.outcome > Outcome.UNCHANGED:
@@ -69,7 +69,7 @@ def _measure(entries: Sequence[Entry], outstanding: Outstanding, now: float) -> 
 
 def fail(command: Command, error: SpawnError, outstanding: Outstanding) -> None:
     """Tell a command's waiters that it has no outcome here, and why."""
-    outstanding.discard(command)
+    outstanding.pop(command, None)
     if not isinstance(error, Rejected):  # that code is the actor's own, and stands in a record
         outstanding.refusals[error.code] += 1
     if command.waiter is not None and not command.waiter.done():

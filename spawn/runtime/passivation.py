@@ -8,13 +8,13 @@ state (`ACTOR_BYTES`, `STATE_FACTOR`; measured in `bench/`).
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final
 
 from spawn.core.actors import Actor, Dirt, Table
 from spawn.core.residents import Residents
+from spawn.runtime.collector import Collector
 from spawn.runtime.partition_worker import PartitionWorker
 
 __all__ = ["ACTOR_BYTES", "STATE_FACTOR", "Passivation", "oldest_ticks"]
@@ -33,8 +33,11 @@ over 300,000 actors would stop the event loop for 95 ms (commit-path measurement
 class Passivation:
     """Watches all actors of a node."""
 
-    def __init__(self, workers: Sequence[PartitionWorker], memory_bytes: int) -> None:
+    def __init__(
+        self, workers: Sequence[PartitionWorker], memory_bytes: int, collector: Collector
+    ) -> None:
         self._workers = workers
+        self._collector = collector
         self._memory_bytes = memory_bytes
         self._frozen = 0
         self._tick = 0
@@ -88,7 +91,7 @@ class Passivation:
             for table in w.machine.residents.tables.values()
         )
         if actors - self._frozen >= _FREEZE_STEP:
-            gc.freeze()
+            self._collector.hide()
             self._frozen = actors
 
 

@@ -16,7 +16,6 @@ from spawn.core.checkpoint import CheckpointUnreadable
 from spawn.core.fold import LossDetected
 from spawn.core.partition import WAIT_S, Partition
 from spawn.errors import ForeignLog, PartitionStopped
-from spawn.runtime.clock import random_id
 from spawn.runtime.context import NodeContext
 from spawn.runtime.partition_log import PartitionLogger
 from spawn.runtime.waiting import Backoff
@@ -201,7 +200,7 @@ async def append_claim(
     context: NodeContext, at: TopicPartition, machine: Partition, reason: str
 ) -> OwnRecord:
     """Append a claim on the current one; return it where it stands. Raises: LogUnavailable."""
-    claim = machine.claim(random_id(), random_id())
+    claim = machine.claim(context.new_id(), context.new_id())
     body = ClaimBody(context.system, context.owner, context.endpoint, reason)
     value = encode_claim(claim, encode_claim_body(body))
     time_ms = context.clock.time_us() // 1000

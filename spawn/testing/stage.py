@@ -24,6 +24,7 @@ from spawn.core.ingress import Awaiter
 from spawn.core.partition import Partition
 from spawn.errors import ActionFailed, SpawnError
 from spawn.runtime.activation import Activation
+from spawn.runtime.clock import random_id
 from spawn.runtime.context import NodeContext, RuntimeSettings
 from spawn.runtime.counts import PartitionCounts
 from spawn.runtime.debugger import Debugger
@@ -75,6 +76,7 @@ class Stage:
             settings=RuntimeSettings(),
             say=lambda _text: None,
             debugger=Debugger(),
+            new_id=random_id,
         )
         self._machine: Partition | None = None
         self._replays: dict[bytes, Replay] = {}
