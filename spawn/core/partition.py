@@ -121,6 +121,8 @@ class Partition:
         """The claim under which records are written."""
         self.claims: set[bytes] = set()
         """Every claim that this process tried on this partition."""
+        self.holds = False
+        """No further command is started: the partition is about to be handed over."""
         self.resumable: list[Actor] = []
         """Output: actors that may start their next command now."""
         self.pending: list[Entry] = []
@@ -304,6 +306,8 @@ class Partition:
         work = actor.work
         if work is None or work.running is not None or self.phase is not Phase.ACTIVE:
             return None
+        if self.holds:
+            return None
         if not work.mailbox:
             self.residents.release_work(actor)
             return None
@@ -410,6 +414,13 @@ class Partition:
             work.keys.add(command.key.key)
         self._pending_bytes += len(body)
         self.pending.append(entry)
+
+    def runs_anything(self) -> bool:
+        """Tell whether user code runs for some actor."""
+        return any(
+            actor.work is not None and actor.work.running is not None
+            for actor in self.residents.busy
+        )
 
     def abandon(self, actor: Actor) -> None:
         """The command that was started ends without a record: it never reached user code."""

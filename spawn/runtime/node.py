@@ -22,6 +22,8 @@ from spawn.runtime.dispatcher import NodeDispatcher, Served
 from spawn.runtime.ownership import Ownership
 from spawn.runtime.partition_worker import PartitionWorker
 from spawn.runtime.passivation import Passivation
+from spawn.runtime.placed_ownership import PlacedOwnership
+from spawn.runtime.placement import Placement
 from spawn.runtime.tasks import first_error
 
 __all__ = ["Node", "NodePlan"]
@@ -45,6 +47,8 @@ class NodePlan:
     debugger: Debugger = field(default_factory=Debugger)
     new_id: Callable[[], bytes] = random_id
     """Makes random 16-byte ids."""
+    placement: Placement | None = None
+    """What of it this node is to own; None: all, alone (see `ownership`)."""
     collector: Collector = field(default_factory=ProcessCollector)
     """The garbage collector, which a node has to itself in production."""
 
@@ -102,7 +106,12 @@ class Node:
 
         An error that ends the node (Fenced, ForeignLog) cancels the body and is raised from here.
         """
-        ownership = Ownership(self._workers, self.context.say)
+        placement, say = self._plan.placement, self.context.say
+        ownership = (
+            Ownership(self._workers, say)
+            if placement is None
+            else PlacedOwnership(self._workers, placement, say)
+        )
         collector = self._plan.collector
         memory_bytes = self._plan.settings.actor_memory_bytes
         passivation = Passivation(self._workers, memory_bytes, collector)

@@ -38,6 +38,7 @@ __all__ = ["PartitionWorker"]
 _ENDING: Final = (Phase.FENCED, Phase.STOPPED)
 """Between the loss of a partition and the end of its tasks calls wait for the next owner."""
 _DRAIN_POLL_S: Final = 0.01
+_HAND_OVER_POLL_S: Final = 0.002
 
 
 class PartitionWorker:
@@ -351,6 +352,31 @@ class PartitionWorker:
                 await self._context.log.append(self.at, (LogRecord(None, value),), time_ms)
         except (TimeoutError, LogUnavailable) as error:
             self._log.warning("%s: its release may not stand in the log: %r", self.at, error)
+
+    async def hand_over(self, deadline: float) -> bool:
+        """Planned move: start nothing more, release; tell whether the Release may stand.
+
+        Calls wait for whoever serves the partition next; actions that still run at `deadline`
+        (event loop time) are begun again there. Cancel `serve` afterwards.
+        """
+        loop, machine = asyncio.get_running_loop(), self.machine
+        machine.holds = True
+        while self._settling() and loop.time() < deadline:  # noqa: ASYNC110 - many things end it
+            await asyncio.sleep(_HAND_OVER_POLL_S)
+        if machine is not self.machine or machine.phase is not Phase.ACTIVE:
+            return False
+        if machine.pending or machine.appending:
+            return False
+        value, time_ms = machine.release(), self._context.clock.time_us() // 1000
+        try:
+            await self._context.log.append(self.at, (LogRecord(None, value),), time_ms)
+        except LogUnavailable as error:
+            self._log.warning("%s: its release may not stand in the log: %s", self.at, error)
+        return True
+
+    def _settling(self) -> bool:
+        machine = self.machine
+        return bool(machine.pending or machine.appending or machine.runs_anything())
 
     async def quiesce(self, error: SpawnError, deadline: float) -> None:
         """Refuse everything new and wait, until `deadline`, for what is on its way into the log."""

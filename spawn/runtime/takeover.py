@@ -24,6 +24,8 @@ __all__ = ["OwnRecord", "PartitionLost", "append_claim", "read_owner", "take_ove
 
 _LOGGER: Final = "spawn.partition"
 
+_OLD_END_S: Final = 5.0
+"""How long a log's end below the checkpoint's X is taken for an old one."""
 _REPLAY_SLICE: Final = 2_000
 """Records folded between two turns of the event loop: a few milliseconds."""
 
@@ -97,7 +99,7 @@ async def take_over(
 
 async def _read_to_end(context: NodeContext, at: TopicPartition, machine: Partition) -> None:
     checkpoint = await context.store.checkpoint(at)
-    start, end = await context.log.bounds(at)
+    start, end = await _bounds(context, at, 0 if checkpoint is None else checkpoint.offset)
     checkpoint = await _usable(context, at, checkpoint, end)
     try:
         first = machine.restore(checkpoint, start)
@@ -116,6 +118,20 @@ async def _read_to_end(context: NodeContext, at: TopicPartition, machine: Partit
             what = f"the snapshots of {at} are of another log than the one there now"
             raise _foreign_snapshots(at, checkpoint, what) from error
         raise
+
+
+async def _bounds(context: NodeContext, at: TopicPartition, least: int) -> tuple[int, int]:
+    """Return the log's bounds; an end below `least` is believed only if it is told for a while.
+
+    A leader of the log that was deposed while it was frozen tells an old one (log protocol 6).
+    """
+    loop = asyncio.get_running_loop()
+    deadline, backoff = loop.time() + _OLD_END_S, Backoff()
+    while True:
+        start, end = await context.log.bounds(at)
+        if end >= least or loop.time() > deadline or context.settings.discard_stale_snapshots:
+            return start, end
+        await backoff.sleep()
 
 
 async def _usable(

@@ -1,0 +1,101 @@
+"""Owning what a placement wants: take over, keep, hand over (design 3.3).
+
+Each partition has a task. It serves while the placement wants the partition here; when that ends it
+hands over: nothing more is started, a Release is written, and calls wait for the next owner. A
+partition that is lost to a claim of another node is taken again only if it is still wanted after a
+pause, which grows while it is lost again and again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from spawn.errors import PartitionStopped
+from spawn.runtime.partition_log import PartitionLogger
+from spawn.runtime.partition_worker import PartitionWorker
+from spawn.runtime.placement import Placement
+from spawn.runtime.takeover import PartitionLost
+from spawn.runtime.tasks import first_error
+from spawn.runtime.waiting import Backoff
+
+__all__ = ["PlacedOwnership"]
+
+_LOGGER: Final = "spawn.node"
+_HAND_OVER_S: Final = 0.1
+"""For actions that run when a partition is handed over (design 3.3)."""
+_STEADY_S: Final = 5.0
+"""A partition that was kept so long was no duel: its next loss is waited for shortly again."""
+
+
+class PlacedOwnership:
+    """Keeps the partitions owned that a placement wants."""
+
+    def __init__(
+        self,
+        workers: Sequence[PartitionWorker],
+        placement: Placement,
+        say: Callable[[str], None],
+    ) -> None:
+        self._workers = workers
+        self._placement = placement
+        self._say = say
+        self.stopped: list[str] = []
+        """Partitions that stopped, and why."""
+
+    async def run(self, serving: asyncio.Event) -> None:
+        """Own what is wanted; `serving` is set once all that was wanted first is owned.
+
+        Never returns. Raises: ForeignLog.
+        """
+        first = [worker for worker in self._workers if self._placement.wants(worker.at)]
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for worker in self._workers:
+                    tasks.create_task(self._keep(worker))
+                for worker in first:
+                    await worker.settled.wait()
+                serving.set()
+        except BaseExceptionGroup as group:
+            raise first_error(group) from group
+
+    async def _keep(self, worker: PartitionWorker) -> None:
+        log = PartitionLogger(_LOGGER, worker.at)
+        loop, backoff, reason = asyncio.get_running_loop(), Backoff(), "assigned"
+        while True:
+            await self._until(worker, wanted=True)
+            since = loop.time()
+            try:
+                await self._serve(worker, reason)
+                reason = "assigned"
+            except PartitionLost as lost:
+                log.warning("%s", lost, extra={"offset": lost.offset})
+                if loop.time() - since > _STEADY_S:
+                    backoff = Backoff()
+                reason = "retake"
+                await backoff.sleep()
+            except PartitionStopped as stopped:
+                self._say(f"error: {stopped} [{stopped.code}]")
+                self.stopped.append(str(stopped))
+                worker.refuse(stopped)
+                return
+
+    async def _serve(self, worker: PartitionWorker, reason: str) -> None:
+        """Serve until it is no longer wanted. Raises: as `PartitionWorker.serve`."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                serving = tasks.create_task(worker.serve(reason))
+                unwanted = tasks.create_task(self._until(worker, wanted=False))
+                serving.add_done_callback(lambda _: unwanted.cancel())
+                await asyncio.wait([unwanted])
+                if not serving.done():
+                    if worker.active.is_set():
+                        await worker.hand_over(asyncio.get_running_loop().time() + _HAND_OVER_S)
+                    serving.cancel()
+        except BaseExceptionGroup as group:
+            raise first_error(group) from group
+
+    async def _until(self, worker: PartitionWorker, *, wanted: bool) -> None:
+        while self._placement.wants(worker.at) is not wanted:
+            await self._placement.changed()

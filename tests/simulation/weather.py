@@ -1,0 +1,238 @@
+"""What befalls a simulated system: faults drawn from a seed, a mixture of its own for each (swarm).
+
+`Weather` is asked by whatever moves bytes; the faults of the plan set its switches for a while.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from eventstore.log import TopicPartition
+from tests.simulation.broker import Fate
+
+if TYPE_CHECKING:
+    from tests.simulation.loop import Process
+    from tests.simulation.world import World
+
+__all__ = ["FAULTS", "Weather", "plan_faults"]
+
+HEAL_S: Final = 40.0
+"""From here on nothing bad begins, and everything has ended."""
+
+
+class Weather:
+    """How the log, the database and the network treat a system just now."""
+
+    def __init__(self, dice: random.Random) -> None:
+        self._dice = dice
+        self.bad_appends: dict[Fate, float] = {}
+        """Fate -> probability."""
+        self.cut_from_log: dict[Process, str] = {}
+        """Processes whose batches do not arrive (`both`, `there`), or whose answers (`back`)."""
+        self.slow: dict[TopicPartition, float] = {}
+        self.lossy = self.repeating = 0.0
+        """Probabilities for a message between a client and a node."""
+        self.far = 0.002
+        """The usual way of a message, in seconds."""
+
+    def delay(self, process: Process) -> float:
+        """Return how long something is under way between a process and the log."""
+        return self._dice.uniform(0.0002, 0.003)
+
+    def slowness(self, at: TopicPartition) -> float:
+        """Return how much longer the log takes for an append now."""
+        return self._dice.uniform(0, self.slow[at]) if at in self.slow else 0.0
+
+    def lateness(self) -> float:
+        """Return how late a late append lands."""
+        return self._dice.uniform(0.1, 6.0)
+
+    def is_cut(self, process: Process) -> bool:
+        """Tell whether a process gets nothing from the log."""
+        return process in self.cut_from_log
+
+    def fate(self, process: Process, at: TopicPartition) -> Fate:
+        """Draw what becomes of an append."""
+        cut = self.cut_from_log.get(process)
+        if cut is not None:
+            return Fate.UNACKNOWLEDGED if cut == "back" else Fate.LOST
+        for fate, probability in self.bad_appends.items():
+            if self._dice.random() < probability:
+                return fate
+        return Fate.STORED
+
+    def message(self) -> list[float]:
+        """Draw when the copies of a message between client and node arrive; none: it is lost."""
+        dice = self._dice
+        if dice.random() < self.lossy:
+            return []
+        copies = 2 if dice.random() < self.repeating else 1
+        return [dice.expovariate(1 / self.far) for _ in range(copies)]
+
+
+Fault = Callable[["World", random.Random], Callable[[], None]]
+"""Begins; returns what ends it."""
+
+
+def _nothing() -> None:
+    pass
+
+
+def kill(world: World, dice: random.Random) -> Callable[[], None]:
+    """SIGKILL of a node; it is started again."""
+    name = dice.choice(world.node_names)
+    world.kill(name)
+    return lambda: world.start(name)
+
+
+def kill_all(world: World, dice: random.Random) -> Callable[[], None]:
+    """SIGKILL of every node at once."""
+    for name in world.node_names:
+        world.kill(name)
+
+    def end() -> None:
+        for name in world.node_names:
+            world.start(name)
+
+    return end
+
+
+def freeze(world: World, dice: random.Random) -> Callable[[], None]:
+    """SIGSTOP of a node, and CONT: it wakes up believing that it owns what it owned."""
+    process = world.process_of(dice.choice(world.node_names))
+    if process is None:
+        return _nothing
+    world.loop.freeze(process)
+    world.note(f"froze {process}")
+
+    def thaw() -> None:
+        world.note(f"thawed {process}")
+        world.loop.thaw(process)
+
+    return thaw
+
+
+def bad_append(fate: Fate, probability: float) -> Fault:
+    """Make a fault that treats some appends of everybody so."""
+
+    def begin(world: World, dice: random.Random) -> Callable[[], None]:
+        world.weather.bad_appends[fate] = probability
+        return lambda: world.weather.bad_appends.pop(fate, None) and None
+
+    return begin
+
+
+def cut_from_log(way: str) -> Fault:
+    """Make a fault that cuts a node from the log."""
+
+    def begin(world: World, dice: random.Random) -> Callable[[], None]:
+        process = world.process_of(dice.choice(world.node_names))
+        if process is None:
+            return _nothing
+        world.weather.cut_from_log[process] = way
+        return lambda: world.weather.cut_from_log.pop(process, None) and None
+
+    return begin
+
+
+def slow_log(world: World, dice: random.Random) -> Callable[[], None]:
+    """A partition of the log that takes its time."""
+    at = dice.choice(world.partitions)
+    world.weather.slow[at] = dice.choice([0.2, 1.0, 2.5])
+    return lambda: world.weather.slow.pop(at, None) and None
+
+
+def claim_race(world: World, dice: random.Random) -> Callable[[], None]:
+    """Every node is told to own a partition."""
+    at = dice.choice(world.partitions)
+    world.placement.everybody(at)
+    return lambda: world.placement.only(at, dice.choice(world.node_names))
+
+
+def move(world: World, dice: random.Random) -> Callable[[], None]:
+    """Planned moves: each partition to some node."""
+    for at in world.partitions:
+        world.placement.only(at, dice.choice(world.node_names))
+    return _nothing
+
+
+def store_down(world: World, dice: random.Random) -> Callable[[], None]:
+    """The database does not answer."""
+    world.store.go_down()
+    return world.store.come_up
+
+
+def store_put_back(world: World, dice: random.Random) -> Callable[[], None]:
+    """The database is a copy of earlier."""
+    world.note("store put back")
+    world.put_store_back()
+    return _nothing
+
+
+def checkpoint_lost(world: World, dice: random.Random) -> Callable[[], None]:
+    """All rows of a partition are gone, its checkpoint too."""
+    world.store.lose(dice.choice(world.partitions))
+    return _nothing
+
+
+def clock_jump(world: World, dice: random.Random) -> Callable[[], None]:
+    """The wall clock of a node is another one."""
+    name = dice.choice(world.node_names)
+    world.wall_offsets_us[name] = dice.choice([-3600, -20, -1, 1, 20, 1200]) * 1_000_000
+    return _nothing
+
+
+def bad_network(world: World, dice: random.Random) -> Callable[[], None]:
+    """Messages between clients and nodes are lost, repeated, late and in another order."""
+    weather = world.weather
+    weather.lossy, weather.repeating = dice.choice([(0.3, 0.0), (0.0, 0.5), (0.2, 0.3)])
+    weather.far = dice.choice([0.002, 0.2, 1.0])
+
+    def end() -> None:
+        weather.lossy, weather.repeating, weather.far = 0.0, 0.0, 0.002
+
+    return end
+
+
+def old_end(world: World, dice: random.Random) -> Callable[[], None]:
+    """A deposed leader of the log, thawed, tells the end of earlier."""
+    at = dice.choice(world.partitions)
+    world.broker.old_ends[at] = len(world.broker.records[at])
+    return lambda: world.broker.old_ends.pop(at, None) and None
+
+
+FAULTS: Final[dict[str, tuple[Fault, tuple[float, float]]]] = {
+    "kill": (kill, (0.1, 4.0)),
+    "kill all": (kill_all, (0.1, 2.0)),
+    "freeze": (freeze, (0.1, 8.0)),
+    "append lost": (bad_append(Fate.LOST, 0.3), (0.5, 5.0)),
+    "append unacknowledged": (bad_append(Fate.UNACKNOWLEDGED, 0.3), (0.5, 5.0)),
+    "append late": (bad_append(Fate.LATE, 0.3), (0.5, 5.0)),
+    "append twice": (bad_append(Fate.TWICE, 0.5), (0.5, 5.0)),
+    "cut from log": (cut_from_log("both"), (0.2, 6.0)),
+    "cut from log, answers only": (cut_from_log("back"), (0.2, 6.0)),
+    "slow log": (slow_log, (1.0, 8.0)),
+    "claim race": (claim_race, (0.3, 6.0)),
+    "move": (move, (0.1, 0.2)),
+    "store down": (store_down, (0.5, 8.0)),
+    "store put back": (store_put_back, (0.1, 0.2)),
+    "checkpoint lost": (checkpoint_lost, (0.1, 0.2)),
+    "clock jump": (clock_jump, (0.1, 0.2)),
+    "bad network": (bad_network, (1.0, 10.0)),
+    "old end": (old_end, (0.5, 4.0)),
+}
+"""Name -> what begins it, and how long it lasts (virtual seconds, from, to)."""
+
+
+def plan_faults(dice: random.Random) -> list[tuple[float, str, float]]:
+    """Draw (start, name, duration): a few kinds for each seed, so that each is met thickly."""
+    kinds = dice.sample(list(FAULTS), dice.randint(2, 6))
+    plan = []
+    for _ in range(dice.randint(5, 14)):
+        name = dice.choice(kinds)
+        shortest, longest = FAULTS[name][1]
+        start = dice.uniform(1.0, HEAL_S - 2)
+        plan.append((start, name, min(dice.uniform(shortest, longest), HEAL_S - start)))
+    return sorted(plan)

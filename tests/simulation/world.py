@@ -1,0 +1,401 @@
+"""A simulated system: nodes of production code, a log, a database, clients, and what befalls them.
+
+    python -m tests.simulation --seed 7
+
+Everything follows from the seed. Nodes are the runtime and the core of production over ports that
+this package implements; nothing in them knows that time is virtual.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+from collections.abc import AsyncIterable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from eventstore.errors import SnapshotsUnavailable
+from eventstore.log import TopicPartition
+from eventstore.memory_snapshots import MemoryCopy, MemorySnapshots
+from eventstore.rows import ActorName, Checkpoint, FlushSlice, Loaded
+from spawn.core.ids import partition_of
+from spawn.errors import SpawnError
+from spawn.runtime.context import RuntimeSettings
+from spawn.runtime.dispatcher import NodeDispatcher
+from spawn.runtime.node import Node, NodePlan
+from tests.simulation import checks
+from tests.simulation.broker import Broker, NodeLog
+from tests.simulation.clients import Client
+from tests.simulation.loop import Process, SimLoop
+from tests.simulation.weather import FAULTS, HEAL_S, Weather, plan_faults
+from tests.unit.core.harness import Lists
+
+__all__ = ["Report", "World", "run_seed"]
+
+_SYSTEM: Final = "sim"
+_TOPIC: Final = "spawn.sim.List"
+_START_US: Final = 1_750_000_000_000_000
+_HEALED_S: Final = 8.0
+"""How long clients go on after all faults ended."""
+_LAST_S: Final = 10.0
+"""How long the last operations may take."""
+_LOOK_S: Final = 2.0
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of one seed."""
+
+    seed: int
+    wrong: list[str]
+    trace: str
+    """A digest of all that happened."""
+    operations: int
+    told: int
+    faults: list[str]
+    steps: int
+    coverage: dict[str, int] = field(default_factory=dict)
+
+
+class SimPlacement:
+    """What every node is to own, as the world says."""
+
+    def __init__(self, names: Sequence[str], partitions: Sequence[TopicPartition]) -> None:
+        self._names = names
+        self.owners: dict[TopicPartition, set[str]] = {
+            at: {names[number % len(names)]} for number, at in enumerate(partitions)
+        }
+        self._waiting: list[asyncio.Future[None]] = []
+
+    def everybody(self, at: TopicPartition) -> None:
+        """Let all nodes believe that a partition is theirs."""
+        self.owners[at] = set(self._names)
+        self._wake()
+
+    def only(self, at: TopicPartition, name: str) -> None:
+        """Give a partition to one node."""
+        self.owners[at] = {name}
+        self._wake()
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+    def of(self, name: str) -> NodePlacement:
+        """Return one node's view."""
+        return NodePlacement(self, name)
+
+    def waiter(self) -> asyncio.Future[None]:
+        """Return a future that ends with the next change."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        return future
+
+
+class NodePlacement:
+    """Implements `spawn.runtime.placement.Placement`."""
+
+    def __init__(self, shared: SimPlacement, name: str) -> None:
+        self._shared = shared
+        self._name = name
+
+    def wants(self, at: TopicPartition) -> bool:
+        """Tell whether the node is to own it."""
+        return self._name in self._shared.owners[at]
+
+    async def changed(self) -> None:
+        """Wait for the next change."""
+        await self._shared.waiter()
+
+
+class NodeClock:
+    """The two clocks of a node."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self.monotonic = world.loop.time
+        self._world = world
+        self._name = name
+
+    def time_us(self) -> int:
+        """Return the wall clock, which jumps."""
+        return self._world.wall_us(self._name)
+
+
+class NoCollector:
+    """The garbage collector belongs to the simulation."""
+
+    def make_rare(self) -> None:
+        """Nothing."""
+
+    def hide(self) -> None:
+        """Nothing."""
+
+    async def hide_when(self, serving: asyncio.Event) -> None:
+        """Nothing."""
+
+
+class NodeStore:
+    """`SnapshotStore` of one process: what it asks takes its time; what is written is checked."""
+
+    def __init__(self, world: World, process: Process) -> None:
+        self._world = world
+        self._process = process
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._world.store, name)
+
+    async def checkpoint(self, at: TopicPartition) -> Checkpoint | None:
+        """Return the stored checkpoint."""
+        await self._way()
+        return await self._world.store.checkpoint(at)
+
+    async def load(self, at: TopicPartition, actors: Sequence[ActorName]) -> Loaded:
+        """Read rows."""
+        await self._way()
+        return await self._world.store.load(at, actors)
+
+    async def flush(
+        self,
+        at: TopicPartition,
+        checkpoint: Checkpoint,
+        base: int,
+        slices: AsyncIterable[FlushSlice],
+    ) -> bool:
+        """Write a checkpoint; the rows go over the wire before anything is decided."""
+        pieces = [piece async for piece in slices]
+        await self._way()
+
+        async def given() -> Any:
+            for piece in pieces:
+                yield piece
+
+        applied = await self._world.store.flush(at, checkpoint, base, given())
+        if applied:
+            self._world.note(f"flushed {at} at {checkpoint.offset}")
+            self._world.wrongs += checks.checkpoint_is_the_fold(self._world, at)
+        await self._way()
+        return applied
+
+    async def _way(self) -> None:
+        if self._process.is_dead:
+            raise SnapshotsUnavailable("the process is dead")
+        await asyncio.sleep(self._world.dice.uniform(0.0005, 0.02))
+
+
+class World:
+    """All of it."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.dice = dice = random.Random(seed)
+        self.loop = SimLoop(random.Random(dice.random()))
+        self.weather = Weather(random.Random(dice.random()))
+        nodes = dice.randint(3, 5)
+        self.node_names = [f"n{number}" for number in range(nodes)]
+        self.partitions = [TopicPartition(_TOPIC, number) for number in range(4)]
+        self.actors = [f"a{number}" for number in range(dice.choice([4, 8, 16]))]
+        self.mix = dice.choice([(70, 15, 8, 7), (30, 60, 5, 5), (50, 40, 5, 5)])
+        self.pause_s = dice.choice([0.3, 0.8])
+        self.broker = Broker(self, self.partitions)
+        self.store = MemorySnapshots()
+        self._copies: list[MemoryCopy] = []
+        self.placement = SimPlacement(self.node_names, self.partitions)
+        self.wall_offsets_us: dict[str, int] = {}
+        self.rates = {name: dice.choice([1.0, 1.0, 0.96, 1.04]) for name in self.node_names}
+        self.nodes: dict[str, tuple[Process, Node]] = {}
+        self.clients: list[Client] = []
+        self.wrongs: list[str] = []
+        self.trace = hashlib.blake2b(digest_size=8)
+        self.shown: Callable[[str], None] | None = None
+        self.coverage: dict[str, int] = {}
+        self.is_closing = False
+        """Clients begin nothing more."""
+        self._number = 0
+        self._starts = 0
+        self._graves: list[Process] = []
+
+    # --- what happened ---------------------------------------------------------------------------
+
+    def note(self, text: str) -> None:
+        """Keep what happened, for the trace."""
+        line = f"{self.loop.now:.6f} {text}"
+        self.trace.update(line.encode() + b"\n")
+        if self.shown is not None:
+            self.shown(line)
+
+    def wrong(self, text: str) -> None:
+        """A promise was broken."""
+        self.wrongs.append(text)
+        self.note(f"WRONG: {text}")
+
+    def next_number(self) -> int:
+        """Return a number that no other operation has."""
+        self._number += 1
+        return self._number
+
+    def later(self, delay: float, work: Callable[[], Any]) -> None:
+        """Do something in world time, whoever lives then."""
+        with self.loop.inside(None):
+            self.loop.call_later(delay, work)
+
+    def wall_us(self, name: str) -> int:
+        """Return what the wall clock of a process says."""
+        return _START_US + int(self.loop.now * 1e6) + self.wall_offsets_us.get(name, 0)
+
+    # --- nodes -----------------------------------------------------------------------------------
+
+    def start(self, name: str) -> None:
+        """Start a node's process, unless it runs."""
+        if name in self.nodes:
+            return
+        self._starts += 1
+        process = Process(f"{name}.{self._starts}", self.rates[name])
+        dice = random.Random(self.dice.random())
+        with self.loop.inside(process):
+            node = Node(
+                NodePlan(
+                    system=_SYSTEM,
+                    endpoint=name,
+                    behaviors=[Lists()],
+                    topics={_TOPIC: len(self.partitions)},
+                    log=NodeLog(self, process),  # type: ignore[arg-type]
+                    store=NodeStore(self, process),  # type: ignore[arg-type]
+                    settings=RuntimeSettings(
+                        flush_interval_s=dice.choice([0.5, 2.0, 5.0]), sweep_s=0.1
+                    ),
+                    body_bytes_max=1024,
+                    say=lambda text: self.note(f"{process}: {text}"),
+                    clock=NodeClock(self, name),
+                    new_id=lambda: dice.randbytes(16),
+                    collector=NoCollector(),
+                    placement=self.placement.of(name),
+                )
+            )
+        self.nodes[name] = process, node
+        self.note(f"started {process}")
+        self.loop.start(process, self._run_node(name, process, node))
+
+    async def _run_node(self, name: str, process: Process, node: Node) -> None:
+        try:
+            async with node.running():
+                await asyncio.Event().wait()
+        except SpawnError as error:
+            self.wrong(f"{process} ended: {error!r}")
+        except Exception as error:  # noqa: BLE001 - a node never ends by itself
+            self.wrong(f"{process} ended: {error!r}")
+
+    def kill(self, name: str) -> None:
+        """Kill a node's process, if it runs."""
+        if (found := self.nodes.pop(name, None)) is not None:
+            self.loop.kill(found[0])
+            self._graves.append(found[0])
+            self.note(f"killed {found[0]}")
+
+    def process_of(self, name: str) -> Process | None:
+        """Return the process that runs as a node now."""
+        found = self.nodes.get(name)
+        return None if found is None else found[0]
+
+    def dispatcher_of(self, name: str) -> NodeDispatcher | None:
+        """Return a running node's way in."""
+        found = self.nodes.get(name)
+        return None if found is None else found[1].dispatcher
+
+    def partition_of(self, actor: str) -> TopicPartition:
+        """Return where an actor lives."""
+        return self.partitions[partition_of(actor.encode(), len(self.partitions))]
+
+    def guess(self, at: TopicPartition, dice: random.Random) -> str:
+        """Return a node that may own a partition: mostly one that should."""
+        if dice.random() < 0.8:
+            return dice.choice(sorted(self.placement.owners[at]))
+        return dice.choice(self.node_names)
+
+    def put_store_back(self) -> None:
+        """Let the database be an older copy of itself."""
+        if self._copies:
+            self.store.put_back(self.dice.choice(self._copies))
+
+    # --- life ------------------------------------------------------------------------------------
+
+    async def live(self, operations: int) -> None:
+        """Let everything happen, heal, and be looked at."""
+        faults = plan_faults(random.Random(self.dice.random()))
+        for start, name, duration in faults:
+            self.later(start, lambda name=name, duration=duration: self._befall(name, duration))
+        for name in self.node_names:
+            self.start(name)
+        count = 4
+        for number in range(count):
+            process = Process(f"c{number}", self.dice.choice([1.0, 0.97]))
+            client = Client(self, f"c{number}", process, random.Random(self.dice.random()))
+            self.clients.append(client)
+        running = [
+            self.loop.start(client._process, client.run(operations // count))
+            for client in self.clients
+        ]
+        while self.loop.now < HEAL_S:
+            await asyncio.sleep(_LOOK_S)
+            self._copies = [*self._copies[-5:], self.store.copy()]
+            self.wrongs += checks.owners_know_the_fold(self)
+        self._heal()
+        await asyncio.sleep(_HEALED_S)
+        self.is_closing = True
+        await asyncio.wait(running, timeout=_LAST_S)
+        if not all(task.done() for task in running):
+            self.wrong("a client still waits long after all faults ended")
+        for task in running:
+            if task.done() and task.exception() is not None:
+                self.wrong(f"a client failed: {task.exception()!r}")
+        await checks.sweep(self)
+        self.wrongs += checks.everything(self)
+
+    def _befall(self, name: str, duration: float) -> None:
+        self.coverage[name] = self.coverage.get(name, 0) + 1
+        self.note(f"fault {name} for {duration:.3f}")
+        end = FAULTS[name][0](self, self.dice)
+        self.later(duration, end)
+
+    def _heal(self) -> None:
+        """End every fault; each partition has one wanted owner."""
+        self.note("healed")
+        self.weather.bad_appends.clear()
+        self.weather.cut_from_log.clear()
+        self.weather.slow.clear()
+        self.broker.old_ends.clear()
+        self.store.come_up()
+        for process, _ in self.nodes.values():
+            if process.is_frozen:
+                self.loop.thaw(process)
+        for name in self.node_names:
+            self.start(name)
+        for at in self.partitions:
+            self.placement.only(at, self.dice.choice(sorted(self.placement.owners[at])))
+
+
+def run_seed(
+    seed: int, operations: int = 200, shown: Callable[[str], None] | None = None
+) -> Report:
+    """Run one seed to its end."""
+    world = World(seed)
+    world.shown = shown
+    asyncio.set_event_loop(None)
+    try:
+        world.loop.run_until_complete(world.live(operations))
+    except RuntimeError as error:
+        world.wrong(f"the simulation stopped: {error}")
+    world.wrongs += [f"nobody took: {failure}" for failure in world.loop.failures]
+    done = [each for client in world.clients for each in client.operations]
+    return Report(
+        seed,
+        world.wrongs,
+        world.trace.hexdigest(),
+        len(done),
+        sum(each.outcome in ("done", "rejected") for each in done),
+        sorted(world.coverage),
+        world.loop.steps,
+        dict(world.coverage),
+    )
