@@ -68,6 +68,14 @@ demo: .venv ## the main job on real data: a year of flights, a kill in the middl
 test: .venv ## the tests (ARGS="-x -k word" goes to pytest)
 	@$(BIN)/python -m pytest $(ARGS)
 
+.PHONY: sim
+sim: .venv ## a cluster in virtual time under faults: SEEDS=1000, FIRST=1
+	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),1000) --first $(or $(FIRST),1) $(ARGS)
+
+.PHONY: sim-mutants
+sim-mutants: .venv ## planted bugs, each of which the simulation must find
+	@$(BIN)/python -m tests.simulation.mutants $(ARGS)
+
 .PHONY: bench
 bench: .venv ## the figures of bench/README.md (ARGS goes to it)
 	@$(BIN)/python -m bench $(ARGS)

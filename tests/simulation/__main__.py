@@ -1,4 +1,4 @@
-"""`make sim`: run seeds of the simulation, on all cores; a failing seed is printed and repeatable."""
+"""`make sim`: run seeds of the simulation, on all cores; a failing one is printed, to repeat."""
 
 from __future__ import annotations
 
@@ -17,13 +17,11 @@ __all__: list[str] = []
 
 def _quiet_seed(seed: int) -> Report:
     logging.disable(logging.CRITICAL)
-    sys.unraisablehook = lambda _unraisable: None  # killed processes' coroutines, when freed
     return run_seed(seed)
 
 
 def _one(seed: int) -> int:
     logging.disable(logging.CRITICAL)
-    sys.unraisablehook = lambda _unraisable: None
     report = run_seed(seed, shown=print)
     print(f"seed {seed}: trace {report.trace}, {report.steps} steps, {report.coverage}")
     for text in report.wrong:

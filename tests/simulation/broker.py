@@ -101,7 +101,7 @@ class NodeLog:
             if fate is Fate.TWICE:
                 base = broker.store(at, kept, time_ms)
             if fate is not Fate.UNACKNOWLEDGED and fate is not Fate.LATE:
-                world.later(weather.delay(self._process), lambda: told(base))
+                world.later(weather.answer_delay(self._process), lambda: told(base))
 
         if fate is not Fate.LOST:
             late = weather.lateness() if fate is Fate.LATE else 0.0

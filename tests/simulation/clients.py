@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Client", "Operation"]
 
 _TRY_S: Final = (0.3, 3.0)
+_SHARP_TRY_S: Final = (0.1, 0.8)
 _DEADLINE_S: Final = (4.0, 20.0)
 
 
@@ -84,12 +85,12 @@ class Client:
         world, dice = self._world, self._dice
         number = world.next_number()
         operation = Operation(action, actor, number, world.loop.now)
-        if action == "add" and dice.random() < 0.1:
+        if action != "all" and dice.random() < 0.2:
             operation.key = f"key-{number}"
         self.operations.append(operation)
         at = world.partition_of(actor)
         drawn = None
-        if action != "all":
+        if action != "all" and not (operation.key and dice.random() < 0.7):
             numbers = self._numbers_of(at)
             drawn = numbers.draw(world.wall_us(self._name))
             operation.request = drawn.number
@@ -98,7 +99,8 @@ class Client:
         while world.loop.now < deadline:
             answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
             name = world.guess(at, dice)
-            patience = min(dice.uniform(*_TRY_S), deadline - world.loop.now)
+            shortest, longest = _SHARP_TRY_S if world.is_sharp else _TRY_S
+            patience = min(dice.uniform(shortest, longest), deadline - world.loop.now)
             self._send(operation, name, patience, answer)
             try:
                 async with asyncio.timeout(patience * self._process.rate + 0.001):
@@ -180,7 +182,7 @@ class Client:
                 request=operation.request,
             )
             if operation.key:
-                command.key = digest_key(operation.key, "add", payload)
+                command.key = digest_key(operation.key, operation.action, payload)
                 command.key_text = operation.key
 
             def done(future: asyncio.Future[Any]) -> None:

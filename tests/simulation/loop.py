@@ -33,6 +33,8 @@ class Process:
         self.rate = rate
         self.is_frozen = False
         self.is_dead = False
+        self.frozen_at = self.frozen_s = 0.0
+        """World time of the last freeze, and how long it was frozen in all."""
         self.held: list[asyncio.Handle] = []
         """What became ready while it was frozen."""
         self.remains: list[Any] = []
@@ -67,11 +69,11 @@ class SimLoop(asyncio.BaseEventLoop):
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._count = 0
         self.steps = 0
-        self.steps_max = 2_000_000
+        self.steps_max = 300_000
         """A world that takes more spins."""
         self.failures: list[str] = []
         """What tasks and callbacks raised and nobody took."""
-        self.set_task_factory(self._make_task)
+        self.set_task_factory(self._make_task)  # type: ignore[arg-type]
         self.set_exception_handler(self._take_failure)
 
     # --- time ------------------------------------------------------------------------------------
@@ -104,11 +106,14 @@ class SimLoop(asyncio.BaseEventLoop):
 
     def freeze(self, process: Process) -> None:
         """Let it run nothing more until `thaw`."""
-        process.is_frozen = True
+        if not process.is_frozen:
+            process.is_frozen, process.frozen_at = True, self._global_s
 
     def thaw(self, process: Process) -> None:
         """Let it go on with all that became ready meanwhile."""
-        process.is_frozen = False
+        if process.is_frozen:
+            process.is_frozen = False
+            process.frozen_s += self._global_s - process.frozen_at
         held, process.held = process.held, []
         self._runnable += held
 
@@ -131,7 +136,7 @@ class SimLoop(asyncio.BaseEventLoop):
                 process.remains = [each for each in process.remains if not _is_over(each)]
         return task
 
-    def call_soon(
+    def call_soon(  # type: ignore[override]
         self,
         callback: Callable[..., object],
         *args: Any,
@@ -141,10 +146,12 @@ class SimLoop(asyncio.BaseEventLoop):
         self._runnable.append(handle)
         return handle
 
-    def call_soon_threadsafe(self, *args: Any, **kwargs: Any) -> asyncio.Handle:
+    def call_soon_threadsafe(  # type: ignore[override]
+        self, *args: Any, **kwargs: Any
+    ) -> asyncio.Handle:
         raise RuntimeError("a simulation has one thread")
 
-    def call_later(
+    def call_later(  # type: ignore[override]
         self,
         delay: float,
         callback: Callable[..., object],
@@ -153,7 +160,7 @@ class SimLoop(asyncio.BaseEventLoop):
     ) -> asyncio.TimerHandle:
         return self.call_at(self.time() + delay, callback, *args, context=context)
 
-    def call_at(
+    def call_at(  # type: ignore[override]
         self,
         when: float,
         callback: Callable[..., object],
@@ -217,6 +224,9 @@ class SimLoop(asyncio.BaseEventLoop):
 
     def _process_events(self, event_list: object) -> None:
         raise NotImplementedError
+
+    def _asyncgen_finalizer_hook(self, agen: object) -> None:
+        pass
 
     def _write_to_self(self) -> None:
         pass

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from eventstore.log import TopicPartition
 from tests.simulation.broker import Fate
@@ -32,6 +33,7 @@ class Weather:
         self.cut_from_log: dict[Process, str] = {}
         """Processes whose batches do not arrive (`both`, `there`), or whose answers (`back`)."""
         self.slow: dict[TopicPartition, float] = {}
+        self.slow_answers: dict[Process, float] = {}
         self.lossy = self.repeating = 0.0
         """Probabilities for a message between a client and a node."""
         self.far = 0.002
@@ -40,6 +42,10 @@ class Weather:
     def delay(self, process: Process) -> float:
         """Return how long something is under way between a process and the log."""
         return self._dice.uniform(0.0002, 0.003)
+
+    def answer_delay(self, process: Process) -> float:
+        """Return how long the log's acknowledgement takes."""
+        return self.delay(process) + self.slow_answers.get(process, 0.0)
 
     def slowness(self, at: TopicPartition) -> float:
         """Return how much longer the log takes for an append now."""
@@ -80,6 +86,13 @@ def _nothing() -> None:
     pass
 
 
+def _forgetting(switches: dict[Any, Any], key: object) -> Callable[[], None]:
+    def end() -> None:
+        switches.pop(key, None)
+
+    return end
+
+
 def kill(world: World, dice: random.Random) -> Callable[[], None]:
     """SIGKILL of a node; it is started again."""
     name = dice.choice(world.node_names)
@@ -99,9 +112,9 @@ def kill_all(world: World, dice: random.Random) -> Callable[[], None]:
     return end
 
 
-def freeze(world: World, dice: random.Random) -> Callable[[], None]:
+def freeze(world: World, dice: random.Random, name: str = "") -> Callable[[], None]:
     """SIGSTOP of a node, and CONT: it wakes up believing that it owns what it owned."""
-    process = world.process_of(dice.choice(world.node_names))
+    process = world.process_of(name or dice.choice(world.node_names))
     if process is None:
         return _nothing
     world.loop.freeze(process)
@@ -119,7 +132,7 @@ def bad_append(fate: Fate, probability: float) -> Fault:
 
     def begin(world: World, dice: random.Random) -> Callable[[], None]:
         world.weather.bad_appends[fate] = probability
-        return lambda: world.weather.bad_appends.pop(fate, None) and None
+        return _forgetting(world.weather.bad_appends, fate)
 
     return begin
 
@@ -132,7 +145,7 @@ def cut_from_log(way: str) -> Fault:
         if process is None:
             return _nothing
         world.weather.cut_from_log[process] = way
-        return lambda: world.weather.cut_from_log.pop(process, None) and None
+        return _forgetting(world.weather.cut_from_log, process)
 
     return begin
 
@@ -141,7 +154,7 @@ def slow_log(world: World, dice: random.Random) -> Callable[[], None]:
     """A partition of the log that takes its time."""
     at = dice.choice(world.partitions)
     world.weather.slow[at] = dice.choice([0.2, 1.0, 2.5])
-    return lambda: world.weather.slow.pop(at, None) and None
+    return _forgetting(world.weather.slow, at)
 
 
 def claim_race(world: World, dice: random.Random) -> Callable[[], None]:
@@ -200,13 +213,39 @@ def old_end(world: World, dice: random.Random) -> Callable[[], None]:
     """A deposed leader of the log, thawed, tells the end of earlier."""
     at = dice.choice(world.partitions)
     world.broker.old_ends[at] = len(world.broker.records[at])
-    return lambda: world.broker.old_ends.pop(at, None) and None
+    return _forgetting(world.broker.old_ends, at)
+
+
+def zombie(world: World, dice: random.Random) -> Callable[[], None]:
+    """A node freezes, others get what it owned, and it wakes up among them."""
+    name = dice.choice(world.node_names)
+    thaw = freeze(world, dice, name)
+    for at in world.partitions:
+        if name in world.placement.owners[at]:
+            world.placement.only(at, dice.choice([n for n in world.node_names if n != name]))
+    return thaw
+
+
+def slow_answers(world: World, dice: random.Random) -> Callable[[], None]:
+    """A node gets the log's acknowledgements late, and others are told to own what it owns."""
+    name = dice.choice(world.node_names)
+    process = world.process_of(name)
+    if process is None:
+        return _nothing
+    world.weather.slow_answers[process] = dice.uniform(0.2, 1.5)
+    for at in world.partitions:
+        if name in world.placement.owners[at] and dice.random() < 0.7:
+            other = dice.choice(world.node_names)
+            world.later(dice.uniform(0.0, 1.0), partial(world.placement.also, at, other))
+    return _forgetting(world.weather.slow_answers, process)
 
 
 FAULTS: Final[dict[str, tuple[Fault, tuple[float, float]]]] = {
     "kill": (kill, (0.1, 4.0)),
     "kill all": (kill_all, (0.1, 2.0)),
     "freeze": (freeze, (0.1, 8.0)),
+    "zombie": (zombie, (0.3, 3.0)),
+    "slow answers": (slow_answers, (0.5, 4.0)),
     "append lost": (bad_append(Fate.LOST, 0.3), (0.5, 5.0)),
     "append unacknowledged": (bad_append(Fate.UNACKNOWLEDGED, 0.3), (0.5, 5.0)),
     "append late": (bad_append(Fate.LATE, 0.3), (0.5, 5.0)),
@@ -226,11 +265,18 @@ FAULTS: Final[dict[str, tuple[Fault, tuple[float, float]]]] = {
 """Name -> what begins it, and how long it lasts (virtual seconds, from, to)."""
 
 
-def plan_faults(dice: random.Random) -> list[tuple[float, str, float]]:
+_SHARP: Final = (
+    *("zombie", "slow answers", "slow log", "claim race", "move", "freeze"),
+    *("append lost", "append unacknowledged"),
+)
+"""What shows mistakes about leases."""
+
+
+def plan_faults(dice: random.Random, sharp: bool) -> list[tuple[float, str, float]]:
     """Draw (start, name, duration): a few kinds for each seed, so that each is met thickly."""
-    kinds = dice.sample(list(FAULTS), dice.randint(2, 6))
+    kinds = dice.sample(_SHARP if sharp else list(FAULTS), dice.randint(2, 5 if sharp else 6))
     plan = []
-    for _ in range(dice.randint(5, 14)):
+    for _ in range(dice.randint(12, 30) if sharp else dice.randint(5, 14)):
         name = dice.choice(kinds)
         shortest, longest = FAULTS[name][1]
         start = dice.uniform(1.0, HEAL_S - 2)
