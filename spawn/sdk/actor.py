@@ -99,7 +99,10 @@ class Actor(Generic[State, Event]):
 
     @property
     def request_id(self) -> str:
-        """The same in every run of this command: its number, its idempotency key, or a digest."""
+        """The same in every run of this command, and another one for every other command.
+
+        32 hex digits made of the actor's type and id and the request's number or idempotency key.
+        """
         return request_of(self.__spawn_run__)
 
     @property
