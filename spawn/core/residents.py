@@ -82,6 +82,8 @@ class Residents:
                     actor.state = table.behavior.initial(actor_id.decode())
                 except UnreadableBody as error:
                     actor.parked = str(error)
+                else:
+                    actor.asleep = False
         actor.touched = self.tick
         return actor
 
@@ -130,7 +132,10 @@ class Residents:
             self.loads.append(actor)
 
     def loaded(self, actor: Actor, base: Base, offset: int, keys: Keys | None) -> None:
-        """Take an actor's rebuilt state; `offset` is of its last record (NO_PREVIOUS: none)."""
+        """Take an actor's rebuilt state; `offset` is of its last record (NO_PREVIOUS: none).
+
+        An actor with `on_activate` stays asleep until it is `woken`.
+        """
         state = base.state
         if base.deleted or base.revision == 0:
             state = actor.table.behavior.initial(actor.id.decode())
@@ -138,10 +143,16 @@ class Residents:
         actor.offset = offset if offset != NO_PREVIOUS else actor.offset
         actor.keys = keys
         actor.tail = None
-        work = actor.work
-        if work is not None:
-            work.loading = False
+        if (work := actor.work) is not None:
             work.reset(actor)
+        if not actor.table.behavior.has_on_activate:
+            self.woken(actor)
+
+    def woken(self, actor: Actor) -> None:
+        """A loaded actor was told that it is in memory: its commands and reads may run."""
+        actor.asleep = False
+        if actor.work is not None:
+            actor.work.loading = False
 
     def load_failed(self, actor: Actor) -> Sequence[Command]:
         """The actor could not be loaded this time: return the commands and reads that waited."""

@@ -7,16 +7,24 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from eventstore.errors import LogRefused, LogUnavailable, TopicMissing, UnreadablePrefix
+from eventstore.errors import (
+    LogForbidden,
+    LogRefused,
+    LogTooLarge,
+    LogUnavailable,
+    TopicMissing,
+    UnreadablePrefix,
+)
 from eventstore.log import LogRecord, TopicPartition
 from eventstore.records import StoredRecord
 from spawn.core.actors import Actor, Entry
 from spawn.core.fold import LossDetected
 from spawn.core.ingress import COMMIT_BUCKETS_S
 from spawn.core.partition import Append, Partition, Phase
-from spawn.errors import PartitionStopped
+from spawn.errors import LogUnreachable, PartitionStopped
 from spawn.runtime.context import NodeContext
 from spawn.runtime.counts import BATCH_BUCKETS, PartitionCounts, keep_arrivals
+from spawn.runtime.outcomes import fail
 from spawn.runtime.partition_log import PartitionLogger
 from spawn.runtime.takeover import append_claim, lost_to
 from spawn.runtime.waiting import Backoff
@@ -53,6 +61,7 @@ class Appends:
         self.idle = asyncio.Event()
         """Set while nothing is in flight and nothing waits to be appended."""
         self.idle.set()
+        self._forbidden = Backoff()
 
     async def run(self) -> None:
         """Append what is decided until the partition is lost; never returns.
@@ -67,15 +76,17 @@ class Appends:
             try:
                 while (append := machine.cut(clock.monotonic())) is not None:
                     await self._append(append)
-            except (LossDetected, UnreadablePrefix, LogRefused, TopicMissing) as error:
-                machine.phase = Phase.STOPPED
-                raise PartitionStopped(
-                    f"{self._at} stopped: {error}",
-                    at=str(self._at),
-                    hint="the log lost or garbled records; nothing more is written here until an "
-                    "operator decides",
-                ) from error
+            except (LossDetected, UnreadablePrefix) as error:
+                hint = "the log lost or garbled records; nothing more is written here until an "
+                raise self._stopped(error, hint + "operator decides") from error
+            except (LogRefused, TopicMissing) as error:
+                hint = "the log takes nothing more here; mend what it says, then restart the node"
+                raise self._stopped(error, hint) from error
             self.idle.set()
+
+    def _stopped(self, error: Exception, hint: str) -> PartitionStopped:
+        self._machine.phase = Phase.STOPPED
+        return PartitionStopped(f"{self._at} stopped: {error}", at=str(self._at), hint=hint)
 
     async def _append(self, append: Append) -> None:
         machine, clock = self._machine, self._context.clock
@@ -83,11 +94,24 @@ class Appends:
         records = [LogRecord(key, value) for key, value in append.records]
         try:
             base = await self._context.log.append(self._at, records, clock.time_us() // 1000)
+        except LogForbidden as error:
+            await self._withdraw(error)
+            return
         except LogUnavailable as error:
             await self._recover(error)
             return
-        except LogRefused as error:
-            raise LossDetected(f"the log refuses a batch of {len(records)}: {error}") from error
+        except LogTooLarge as error:
+            actors = machine.too_large(str(error))
+            if actors is None:
+                raise
+            text = "%s: a batch of %d records is too large and is made smaller: %s"
+            self._log.warning(text, self._at, len(records), error)
+            self._resumed(actors)
+            return
+        except (LogRefused, TopicMissing):
+            machine.refused()  # certainly not stored: nobody is told that it may be
+            raise
+        self._forbidden.reset()
         elapsed = clock.monotonic() - started
         measured, counts = self._commit_seconds, self._counts
         measured.counts[bisect_left(COMMIT_BUCKETS_S, elapsed)] += 1
@@ -114,6 +138,25 @@ class Appends:
         machine = self._machine
         if machine.inflight:
             raise LossDetected(f"an acknowledged batch is not in the log below offset {end}")
+
+    async def _withdraw(self, cause: LogForbidden) -> None:
+        """Nothing was stored, for want of rights: tell who waits for it, and go on a while later.
+
+        What arrives meanwhile runs, and is the next try.
+        """
+        self._context.outstanding.log_failures += 1
+        fields = {"claim": self._machine.mine.hex(), "offset": self._machine.fold.position}
+        self._log.warning("%s: nothing can be appended: %s", self._at, cause, extra=fields)
+        commands, actors = self._machine.withdraw()
+        for command in commands:
+            error = LogUnreachable(
+                f"the log lets this node write nothing: {cause}",
+                at=str(self._at),
+                hint="nothing was executed; grant the node's user the rights to the topic",
+            )
+            fail(command, error, self._context.outstanding)
+        self._resumed(actors)
+        await self._forbidden.sleep()
 
     async def _recover(self, cause: LogUnavailable) -> None:
         """The outcome is unknown: claim again, read what counts, run the rest again."""

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final
 
-from eventstore.errors import LogUnavailable, SnapshotsUnavailable
+from eventstore.errors import LogError, SnapshotError
 from eventstore.log import TopicPartition
 from eventstore.rows import ActorRow, FlushSlice, HistoryRow, KeyRow
 from eventstore.snapshots import SnapshotStore
@@ -57,8 +57,8 @@ class Flusher:
     async def flush(self) -> bool:
         """Write one checkpoint with all actors changed since the last; tell whether it stands.
 
-        Every dirty actor must be loaded. Raises: SnapshotsUnavailable - nothing was written, or
-        nobody knows; the actors stay dirty either way, and a row never replaces a newer one.
+        Every dirty actor must be loaded. Raises: SnapshotError - nothing was written, or nobody
+        knows; the actors stay dirty either way, and a row never replaces a newer one.
         """
         machine = self._machine
         if machine.fold.position <= machine.residents.base:
@@ -180,5 +180,5 @@ async def keep_flushing(
         wanted.clear()
         try:
             await flush()
-        except (SnapshotsUnavailable, LogUnavailable):
+        except (SnapshotError, LogError):
             await asyncio.sleep(interval_s)

@@ -12,11 +12,13 @@ import pytest
 from eventstore.errors import UnreadableBody
 from eventstore.log import LogRecord, TopicPartition, TopicSettings
 from eventstore.memory_log import Fault
+from eventstore.records import Release, decode_prefix
 from eventstore.rows import ActorName, Loaded
 from spawn.core.behavior import ActionInfo, TypeSettings
 from spawn.core.commands import Command
 from spawn.core.decision import EventData
 from spawn.core.keys import digest_key
+from spawn.core.partition import Phase
 from spawn.errors import ActorParked, OutcomeUnknown, PartitionStopped, StartRefused
 from spawn.runtime.activation import Activation
 from spawn.runtime.dispatcher import NodeDispatcher
@@ -206,3 +208,18 @@ async def test_an_async_read_is_answered_though_its_partition_stops() -> None:
         async with asyncio.timeout(5):
             with pytest.raises(PartitionStopped):
                 await reading
+
+
+async def test_a_drained_partition_that_recovers_is_released_all_the_same() -> None:
+    """Else the next owner waits for a lease that nobody uses."""
+    cluster = Cluster()
+    async with cluster.node() as node:
+        await add(node, 1)
+        cluster.log.fail(AT, Fault.LOST, Fault.LOST, Fault.LOST, Fault.LOST)
+        waiting = add(node, 2)
+        worker = worker_of(node)
+        while worker.machine.phase is not Phase.RECOVERING:
+            await asyncio.sleep(0.001)
+        await worker.drain(asyncio.get_running_loop().time() + 5)
+        assert await waiting == 2
+    assert isinstance(decode_prefix(cluster.log.records(AT)[-1].value), Release)
