@@ -58,6 +58,7 @@ from spawn.errors import (
     MailboxFull,
     RequestSettled,
     RequestTooOld,
+    StoreUnreachable,
     TooManyKeys,
     TooManySessions,
     TooManyWaiting,
@@ -105,6 +106,10 @@ class Limits:
     session_numbers_max: int = 1_000_000
     """Done numbers of all sessions (some 100 bytes each); above it numbered requests are refused
     until their clients settle some or the horizon passes."""
+
+    dirty_max: int = 200_000
+    """Changed actors that no flush has written; they can't leave memory. Above it commands to
+    further actors are refused until the store takes some."""
 
 
 class Append(NamedTuple):
@@ -275,7 +280,7 @@ class Partition:
         """Take a command; return its actor if that may start a command now.
 
         A copy of a numbered request in flight joins it. Raises: MailboxFull, TooManyWaiting,
-        ActorParked - it was not taken.
+        StoreUnreachable, ActorParked - it was not taken.
         """
         actor = self.residents.actor(command.type, command.id)
         if actor.parked:
@@ -299,6 +304,15 @@ class Partition:
             raise TooManyWaiting(
                 f"{self.limits.uncommitted_max} commands wait for the log's acknowledgement",
                 hint="call again later",
+            )
+        if actor.dirt is Dirt.CLEAN and self.residents.changed >= self.limits.dirty_max:
+            self.residents.release_work(actor)
+            raise StoreUnreachable(
+                f"{self.residents.changed} actors of this partition have changes that the database "
+                f"has not taken; the limit is {self.limits.dirty_max}, and {actor.name} would be "
+                "one more",
+                at=actor.name,
+                hint="actors with changes go on; call again when the database answers",
             )
         work.mailbox.append(command)
         if command.request is not None:

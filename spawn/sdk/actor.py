@@ -189,7 +189,10 @@ class Actor(Generic[State, Event]):
         """
 
     def on_activate(self) -> Awaitable[None] | None:
-        """Called (plain or async) when the actor comes into memory. It changes nothing."""
+        """Called (plain or async) when the actor comes into memory. It changes nothing.
+
+        Once per activation, before the first command or read; within 10 s, or these are refused.
+        """
 
     def __init__(self) -> None:
         raise TypeError(

@@ -7,11 +7,12 @@ import random
 import pytest
 
 from eventstore.records import NO_PREVIOUS, Commit, Outcome, RequestNumber, decode_prefix
+from spawn.core import residents
 from spawn.core.checkpoint import capture_fold, restore_fold
 from spawn.core.fold import LossDetected
 from spawn.core.keys import KEY_FRESH_US, digest_key
 from spawn.core.partition import LEASE_S, Limits, Phase
-from spawn.errors import MailboxFull, TooManyKeys
+from spawn.errors import MailboxFull, StoreUnreachable, TooManyKeys
 from tests.unit.core.harness import FakeLog, FakeStore, Lists, Owner, command
 
 
@@ -397,3 +398,47 @@ def test_what_is_withdrawn_is_as_if_it_had_never_run(owner: Owner, log: FakeLog)
     owner.append()
     assert owner.states() == {b"a": (1, 4)}
     assert [c.sequence for c in commits(log)] == [0, 1]
+
+
+def test_states_kept_for_time_travel_are_bounded_while_no_flush_writes_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The oldest go, also when a failed flush gives its own back."""
+    monkeypatch.setattr(residents, "HISTORY_MAX", 10)
+    owner = Owner(FakeLog(), FakeStore(), random.Random(1))
+    assert owner.take_over()
+    for n in range(64 * 12):
+        owner.run(command("add", "a", n))
+        owner.append()
+        if n == 64 * 6:
+            assert not owner.flush(fails=True)
+    kept = owner.machine.residents.history
+    assert [revision for _, revision, _, _ in kept] == [64 * n for n in range(3, 13)]
+    capture = owner.machine.residents.capture(owner.machine.fold)
+    owner.run(command("add", "a", 0))
+    owner.append()
+    owner.machine.residents.flush_failed(capture)
+    assert len(owner.machine.residents.history) == 10
+
+
+def test_with_too_many_unwritten_changes_further_actors_are_refused(owner: Owner) -> None:
+    """Those with changes go on, reads too; a flush makes room, one under way does not yet."""
+    machine = owner.machine
+    machine.limits = Limits(dirty_max=3)
+    for name in "abc":
+        owner.run(command("add", name, 1))
+    owner.append()
+    capture = machine.residents.capture(machine.fold)
+    with pytest.raises(StoreUnreachable, match="the limit is 3") as refused:
+        owner.run(command("add", "d", 1))
+    assert refused.value.retryable
+    assert not machine.residents.busy
+    machine.residents.flush_failed(capture)
+    with pytest.raises(StoreUnreachable):
+        owner.run(command("add", "d", 1))
+    owner.run(command("add", "a", 2))
+    owner.append()
+    assert owner.flush()
+    owner.run(command("add", "d", 1))
+    owner.append()
+    assert owner.states() == {b"a": (1, 2), b"b": (1,), b"c": (1,), b"d": (1,)}
