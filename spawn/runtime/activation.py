@@ -212,7 +212,7 @@ async def refold(
     try:
         records = [
             (record.offset, record.value)
-            async for record in walk_back(log, at, key, offset)
+            async for record in walk_back(log, at, behavior.type, key, offset)
             if record.commit.outcome == Outcome.APPLIED
         ]
     except OffsetGone as error:

@@ -79,7 +79,9 @@ class PastCommits:
     async def _applied(self, offset: int, from_revision: int) -> AsyncIterator[HistoryRecord]:
         """Yield the records that changed the actor, newest first, down to a revision."""
         try:
-            async for record in walk_back(self._log, self._at, self._key, offset):
+            async for record in walk_back(
+                self._log, self._at, self._behavior.type, self._key, offset
+            ):
                 if record.commit.revision < from_revision:
                     return
                 if record.commit.outcome == Outcome.APPLIED:

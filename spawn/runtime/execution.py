@@ -219,7 +219,9 @@ class Execution:
         assert work is not None, "a started command keeps its actor busy"
         assert command.key is not None, "only a key binds"
         try:
-            first = await read_one(self._context.log, self._at, actor.id, bound.offset)
+            first = await read_one(
+                self._context.log, self._at, command.type, actor.id, bound.offset
+            )
             body = decode_commit_body(first.value, first.commit.body_at)
             differs = command.key.payload != bound.payload
             reply = None if differs else _reply_again(actor.table.behavior, command, body)
@@ -266,12 +268,14 @@ class Execution:
         behavior = self._machine.residents.tables[command.type].behavior
         log, outstanding = self._context.log, self._context.outstanding
         try:
-            record = await read_one(log, self._at, command.id, offset)
+            record = await read_one(log, self._at, command.type, command.id, offset)
             body = decode_commit_body(record.value, record.commit.body_at)
             reply = _reply_again(behavior, command, body)
             outcome = Outcome(record.commit.outcome)
             if record.commit.flags & Flag.REPEATS:  # of a key: callers are told the first's place
-                record = await read_one(log, self._at, command.id, record.commit.repeats)
+                record = await read_one(
+                    log, self._at, command.type, command.id, record.commit.repeats
+                )
         except asyncio.CancelledError:
             self._machine.reads.append(command)  # the partition ended: it is judged elsewhere
             raise
