@@ -150,6 +150,8 @@ class Partition:
         self.barrier_wanted = False
         """Append a Barrier even if nobody reads: somebody doubts that the claim still holds."""
         self._appending = False
+        self._landed_at = -1
+        """Where the log says that the append in flight begins, while what is before it is read."""
         self.displaces_live_claim = False
         """Our claim ended one not released: its owner's lease may still run (protocol 6)."""
         self.commits = 0
@@ -458,6 +460,7 @@ class Partition:
         self.barrier_wanted = False
         self._started = now
         self._appending = True
+        self._landed_at = -1
         self._inflight_reads, self.reads = self.reads, []
         self._batch += 1
         if not self.pending:
@@ -512,6 +515,7 @@ class Partition:
                     f"the log put a batch at offset {base}, though {fold.position - 1} was "
                     "acknowledged before"
                 )
+            self.landed(base)
             return None
         entries, self.inflight = self.inflight, []
         self._appending = False
@@ -532,6 +536,10 @@ class Partition:
         fold.position = offset
         fold.anchor = (self.mine, fold.fence.next - 1)
         return entries
+
+    def landed(self, base: int) -> None:
+        """The append in flight stands at `base`, but what counts there is for `observe` to say."""
+        self._landed_at = base
 
     def _commit_actor(self, entry: Entry, offset: int) -> None:
         entry.offset = offset
@@ -594,6 +602,8 @@ class Partition:
 
     def readable(self, now: float) -> Sequence[Command]:
         """Return the reads that an append just acknowledged (or found valid) allows to run now."""
+        if self._appending:
+            return ()
         ready, self._inflight_reads = self._inflight_reads, []
         if self.reads and now - self._lease_from < LEASE_S:
             ready = ready + [command for command in self.reads if not command.strict]
@@ -689,12 +699,17 @@ class Partition:
         """Fold records read from the log while own ones may be among them.
 
         The first may be the one before the position: it is compared with what was folded. Returns
-        the own entries that proved valid, in order. A valid foreign claim makes it FENCED.
+        the own entries that proved valid, in order. A valid foreign claim makes it FENCED; what is
+        behind it is left alone.
+
+        May be called piece by piece. The append in flight is over when its last record was folded,
+        its Barrier likewise, with our claim still the current one: only then reads rest on it.
 
         Raises: LossDetected, UnreadablePrefix.
         """
         fold = self.fold
         settled: list[Entry] = []
+        found = False
         for index, stored in enumerate(records):
             if stored.offset < fold.position:
                 self._verify_anchor(stored)
@@ -707,8 +722,11 @@ class Partition:
             elif not self.owned:
                 self.phase = Phase.FENCED
                 break
+            elif stored.offset == self._landed_at and fold.anchor == (self.mine, -2):
+                found = True
+        found = found or (bool(settled) and len(settled) == len(self.inflight))
         del self.inflight[: len(settled)]
-        if not self.inflight and self.phase is Phase.ACTIVE:
+        if found and self._appending and self.phase is Phase.ACTIVE:
             self._appending = False
             self._lease_from = self._started
         return settled

@@ -16,7 +16,6 @@ from eventstore.errors import (
     UnreadablePrefix,
 )
 from eventstore.log import LogRecord, TopicPartition
-from eventstore.records import StoredRecord
 from spawn.core.actors import Actor, Entry
 from spawn.core.fold import LossDetected
 from spawn.core.ingress import COMMIT_BUCKETS_S
@@ -34,6 +33,9 @@ __all__ = ["Appends"]
 SLOW_APPEND_S: Final = 2.0
 """An append that took longer may hide a change of the log's leader: its records are read again
 before they count (log protocol 11)."""
+
+_OBSERVED: Final = 2_000
+"""Records folded between two turns of the event loop: a few milliseconds."""
 
 
 class Appends:
@@ -122,6 +124,8 @@ class Appends:
         settled = None
         if elapsed < SLOW_APPEND_S:
             settled = machine.acknowledged(base)
+        else:
+            machine.landed(base)
         if settled is None:
             await self._read_gap(base + len(records))
         else:
@@ -130,13 +134,11 @@ class Appends:
     async def _read_gap(self, end: int) -> None:
         """The batch does not stand where it was expected: what counts is what the log says."""
         try:
-            records = await self._read(end)
+            await self._observe_to(end)
         except LogUnavailable as error:
             await self._recover(error)
             return
-        await self._observe(records)
-        machine = self._machine
-        if machine.inflight:
+        if self._machine.appending:
             raise LossDetected(f"an acknowledged batch is not in the log below offset {end}")
 
     async def _withdraw(self, cause: LogForbidden) -> None:
@@ -175,27 +177,27 @@ class Appends:
         while True:
             try:
                 own = await append_claim(self._context, self._at, machine, "recover")
-                records = await self._read(own.offset + 1)
+                await self._observe_to(own.offset + 1)
             except LogUnavailable as error:
                 context.outstanding.log_failures += 1
                 self._log.warning("%s: recovery waits for the log: %s", self._at, error)
                 await backoff.sleep()
                 continue
-            await self._observe(records)
             if machine.fold.fence.claim != before:
                 break
         self._resumed(machine.resume())
 
-    async def _read(self, end: int) -> Sequence[StoredRecord]:
-        """Read from one record before the position, so that this one can be compared."""
-        start = max(self._machine.fold.position - 1, 0)
-        records: list[StoredRecord] = []
-        async for chunk in self._context.log.read(self._at, start, end):
-            records += chunk
-        return records
+    async def _observe_to(self, end: int) -> None:
+        """Fold what the log has below `end`, in pieces with a turn of the event loop after each.
 
-    async def _observe(self, records: Sequence[StoredRecord]) -> None:
+        It begins one record before the position, so that this one can be compared. Raises:
+        PartitionLost, as soon as a valid foreign claim is met; LossDetected, LogUnavailable.
+        """
         machine = self._machine
-        self._settled(machine.observe(records))
-        if machine.phase is Phase.FENCED:
-            raise await lost_to(self._context, self._at, machine)
+        start = max(machine.fold.position - 1, 0)
+        async for chunk in self._context.log.read(self._at, start, end):
+            for first in range(0, len(chunk), _OBSERVED):
+                self._settled(machine.observe(chunk[first : first + _OBSERVED]))
+                if machine.phase is Phase.FENCED:
+                    raise await lost_to(self._context, self._at, machine)
+                await asyncio.sleep(0)

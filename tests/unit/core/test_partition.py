@@ -442,3 +442,49 @@ def test_with_too_many_unwritten_changes_further_actors_are_refused(owner: Owner
     owner.run(command("add", "d", 1))
     owner.append()
     assert owner.states() == {b"a": (1, 2), b"b": (1,), b"c": (1,), b"d": (1,)}
+
+
+def test_a_read_rests_on_a_barrier_only_when_that_was_met_in_the_gap(
+    owner: Owner, log: FakeLog
+) -> None:
+    """A gap is read piece by piece: a foreign claim may stand between."""
+    machine = owner.machine
+    owner.run(command("add", "a", 1))
+    owner.append()
+    machine._lease_from = float("-inf")
+    assert machine.read(command("all", "a"), 10.0) is None
+    cut = machine.cut(10.0)
+    assert cut is not None
+    assert cut.is_barrier
+    junk = log.append([(b"x", b"hello"), (b"x", b"hello")])
+    base = log.append(cut.records)
+    assert machine.acknowledged(base) is None
+    assert machine.observe(log.read(junk - 1, junk + 1)) == []
+    assert machine.readable(10.0) == ()
+    assert machine.read(command("all", "a"), 10.1) is None
+    assert machine.observe(log.read(junk + 1, base + 1)) == []
+    assert not machine.appending
+    assert len(machine.readable(10.1)) == 2
+    assert machine.read(command("all", "a"), 10.2) is not None
+
+
+def test_a_barrier_behind_a_foreign_claim_allows_no_read(owner: Owner, log: FakeLog) -> None:
+    """Its own claim is current no more."""
+    machine = owner.machine
+    owner.run(command("add", "a", 1))
+    owner.append()
+    machine._lease_from = float("-inf")
+    assert machine.read(command("all", "a"), 10.0) is None
+    cut = machine.cut(10.0)
+    assert cut is not None
+    thief = Owner(log, FakeStore(), random.Random(2))
+    assert thief.take_over()
+    base = log.append(cut.records)
+    assert machine.acknowledged(base) is None
+    position = machine.fold.position
+    for offset in range(position - 1, base + 1):
+        machine.observe(log.read(offset, offset + 1))
+        if machine.phase is Phase.FENCED:
+            break
+    assert machine.phase is Phase.FENCED
+    assert machine.readable(10.0) == ()
