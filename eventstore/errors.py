@@ -4,7 +4,10 @@
     |- LogError
     |  |- LogUnavailable        the outcome of the call is unknown: it may take effect, now or later
     |  |  |- LogNotAdmitted     login or TLS: somebody has to mend a setting
+    |  |  |- LogForbidden       want of rights: it took no effect, and may once they are granted
     |  |- LogRefused            the log refused the call for good: it took no effect
+    |  |  |- LogTooLarge        the batch is larger than the log takes
+    |  |  |- OffsetGone         the offset is below those that the log still keeps
     |  |- TopicMissing          the topic or partition does not exist
     |- SnapshotError
     |  |- SnapshotsUnavailable  the database can't be reached or timed out
@@ -27,9 +30,12 @@ __all__ = [
     "CorruptRecord",
     "EventStoreError",
     "LogError",
+    "LogForbidden",
     "LogNotAdmitted",
     "LogRefused",
+    "LogTooLarge",
     "LogUnavailable",
+    "OffsetGone",
     "SnapshotError",
     "SnapshotSchemaMismatch",
     "SnapshotsNotAdmitted",
@@ -74,8 +80,23 @@ class LogNotAdmitted(LogUnavailable):
         return type(self)(str(self), self.concerns)
 
 
+class LogForbidden(LogUnavailable):
+    """The log does not let this user do that; nothing was done, and an append is not stored.
+
+    A kind of being unavailable all the same: rights are taken and granted while nodes run.
+    """
+
+
 class LogRefused(LogError):
-    """The log answered that it will not do this (too large, not authorised, invalid settings)."""
+    """The log answered that it will not do this, now or later (too large, invalid settings)."""
+
+
+class LogTooLarge(LogRefused):
+    """The batch is larger than the log takes; nothing of it was stored, smaller ones may be."""
+
+
+class OffsetGone(LogRefused):
+    """The offset is below the first one that the log still keeps: retention took its record."""
 
 
 class TopicMissing(LogError):

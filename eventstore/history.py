@@ -11,9 +11,9 @@ from collections import deque
 from collections.abc import AsyncIterator
 from typing import Final, NamedTuple
 
-from eventstore.errors import CorruptRecord
+from eventstore.errors import CorruptRecord, UnreadablePrefix
 from eventstore.log import EventLog, TopicPartition
-from eventstore.records import NO_PREVIOUS, Commit, StoredRecord, decode_prefix
+from eventstore.records import NO_PREVIOUS, Commit, Outcome, StoredRecord, decode_prefix
 
 __all__ = ["HistoryRecord", "read_one", "walk_back"]
 
@@ -38,20 +38,35 @@ class HistoryRecord(NamedTuple):
     value: bytes
 
 
+class _Name(NamedTuple):
+    """Whose records are read, and where."""
+
+    at: TopicPartition
+    type: bytes
+    key: bytes
+
+    def __str__(self) -> str:
+        return f"{self.type.decode()}/{self.key.decode(errors='replace')}"
+
+
 async def walk_back(
-    log: EventLog, at: TopicPartition, key: bytes, offset: int
+    log: EventLog, at: TopicPartition, actor_type: str, key: bytes, offset: int
 ) -> AsyncIterator[HistoryRecord]:
     """Yield the actor's records from the one at `offset` back to its first.
 
     `offset` must be that of a valid record of the actor; the pointers then name valid ones only.
+    Types may share a topic, so an actor is known by both.
 
     Raises:
-        CorruptRecord: a pointer leads to a record that is not this actor's (position named).
-        LogRefused: the history goes back further than the log is kept.
+        CorruptRecord: a pointer leads to a record that is not the one before of this actor, or not
+            back at all (position named).
+        OffsetGone: the history goes back further than the log is kept.
         LogUnavailable: the log does not answer.
     """
+    name = _Name(at, actor_type.encode(), key)
     chunk: dict[int, StoredRecord] = {}
     newest, hops, fitting = offset, 0, _WINDOW_MAX
+    revision: int | None = None
     first, _ = await log.bounds(at) if offset != NO_PREVIOUS else (0, 0)
     while offset != NO_PREVIOUS:
         if offset not in chunk:
@@ -59,17 +74,34 @@ async def walk_back(
             start = max(first, offset - window + 1)
             chunk = await _fetch(log, at, start, offset)
             fitting = _WINDOW_MAX if start in chunk else max(len(chunk), 1)
-        record = _own(at, key, offset, chunk.get(offset))
+        record = _own(name, offset, chunk.get(offset))
+        if revision is not None and record.commit.revision != revision:
+            raise CorruptRecord(
+                f"{at}@{offset} has revision {record.commit.revision} of {name}, the record behind "
+                f"it says {revision}"
+            )
         hops += 1
         yield record
-        previous = record.commit.previous
-        offset = offset + previous if previous < 0 else previous
+        offset, revision = _before(name, record)
 
 
-async def read_one(log: EventLog, at: TopicPartition, key: bytes, offset: int) -> HistoryRecord:
+async def read_one(
+    log: EventLog, at: TopicPartition, actor_type: str, key: bytes, offset: int
+) -> HistoryRecord:
     """Return the actor's record at `offset`. Raises: as `walk_back`."""
     chunk = await _fetch(log, at, offset, offset)
-    return _own(at, key, offset, chunk.get(offset))
+    return _own(_Name(at, actor_type.encode(), key), offset, chunk.get(offset))
+
+
+def _before(name: _Name, record: HistoryRecord) -> tuple[int, int]:
+    """Return where the actor's record before stands (NO_PREVIOUS: nowhere), and its revision."""
+    offset, commit = record.offset, record.commit
+    previous = commit.previous
+    found = offset + previous if previous < 0 else previous
+    # A record at offset 0 is a claim. So each hop leads back, and a walk ends.
+    if not NO_PREVIOUS <= found < offset or (previous < 0 and found == NO_PREVIOUS):
+        raise CorruptRecord(f"{name.at}@{offset} of {name} names {previous} as the record before")
+    return found, commit.revision - (commit.outcome == Outcome.APPLIED)
 
 
 def _window(distance: int, hops: int) -> int:
@@ -102,10 +134,16 @@ def _size(stored: StoredRecord) -> int:
     return len(stored.value or b"")
 
 
-def _own(at: TopicPartition, key: bytes, offset: int, stored: StoredRecord | None) -> HistoryRecord:
-    if stored is None or stored.key != key or stored.value is None:
-        raise CorruptRecord(f"{at}@{offset} is no record of actor {key.decode(errors='replace')}")
-    commit = decode_prefix(stored.value)
+def _own(name: _Name, offset: int, stored: StoredRecord | None) -> HistoryRecord:
+    if stored is None or stored.key != name.key or stored.value is None:
+        raise CorruptRecord(f"{name.at}@{offset} is no record of actor {name}")
+    try:
+        commit = decode_prefix(stored.value)
+    except UnreadablePrefix as error:
+        raise CorruptRecord(f"{name.at}@{offset}: {error}") from error
     if not isinstance(commit, Commit):
-        raise CorruptRecord(f"{at}@{offset} is no commit")
+        raise CorruptRecord(f"{name.at}@{offset} is no commit")
+    if commit.type != name.type:
+        whose = commit.type.decode(errors="replace")
+        raise CorruptRecord(f"{name.at}@{offset} is of type {whose}, no record of actor {name}")
     return HistoryRecord(offset, commit, stored.value)

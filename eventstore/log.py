@@ -72,7 +72,9 @@ class EventLog(Protocol):
 
         Raises:
             LogUnavailable: the outcome is unknown, it may be stored now or later.
-            LogRefused: the log stored nothing and never will (e.g. too large).
+            LogForbidden: want of rights; the log stored nothing.
+            LogTooLarge: the log stored nothing; it may take the records in smaller batches.
+            LogRefused: the log stored nothing and never will.
             TopicMissing: there is no such partition.
         """
         ...
@@ -84,11 +86,12 @@ class EventLog(Protocol):
 
         `end` must not lie beyond the log's end when called (use `bounds`). Offsets may have holes
         (compaction); every record still stored in the range is given, then it ends. A start below
-        the log's first offset raises LogRefused, it never skips ahead silently.
+        the log's first offset raises OffsetGone, it never skips ahead silently.
 
         Raises:
             LogUnavailable: no answer within the client's time-out.
-            LogRefused: the range is not (any more) in the log.
+            OffsetGone: the range is not any more in the log.
+            LogRefused: it never was.
             TopicMissing: there is no such partition.
         """
         ...

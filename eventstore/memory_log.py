@@ -15,7 +15,14 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import NamedTuple
 
-from eventstore.errors import LogRefused, LogUnavailable, TopicMissing
+from eventstore.errors import (
+    LogForbidden,
+    LogRefused,
+    LogTooLarge,
+    LogUnavailable,
+    OffsetGone,
+    TopicMissing,
+)
 from eventstore.log import LogRecord, TopicPartition, TopicSettings, TopicState
 
 __all__ = ["Fault", "MemoryLog", "MemoryRecord"]
@@ -91,6 +98,10 @@ class MemoryLog:
         self._partitions: dict[TopicPartition, _Partition] = {}
         self.is_down = False
         """Every call raises LogUnavailable, and appends are lost."""
+        self.is_forbidden = False
+        """Every append and read raises LogForbidden: somebody took the rights away."""
+        self.batch_bytes_max: int | None = None
+        """A limit below the topics', as a broker's own; a larger batch is refused."""
 
     # EventLog
 
@@ -98,8 +109,9 @@ class MemoryLog:
         assert batch, "a batch has at least one record"
         partition = self._reach(at)
         size, limit = _encoded_bytes(batch), self._topics[at.topic].max_message_bytes
+        limit = limit if self.batch_bytes_max is None else min(limit, self.batch_bytes_max)
         if size > limit:
-            raise LogRefused(f"{at}: the batch has {size} bytes, more than the limit of {limit}")
+            raise LogTooLarge(f"{at}: the batch has {size} bytes, more than the limit of {limit}")
         try:
             await partition.thawed.wait()
         except asyncio.CancelledError:
@@ -138,7 +150,7 @@ class MemoryLog:
             await partition.thawed.wait()
             if start < partition.first:
                 first = partition.first
-                raise LogRefused(f"{at}: offset {start} is gone, the log begins at {first}")
+                raise OffsetGone(f"{at}: offset {start} is gone, the log begins at {first}")
             if start > partition.end:
                 raise LogRefused(f"{at}: offset {start} is above the log's end")
             if start == partition.end:
@@ -248,6 +260,8 @@ class MemoryLog:
 
     def _reach(self, at: TopicPartition) -> _Partition:
         self._require_up()
+        if self.is_forbidden:
+            raise LogForbidden(f"{at}: the log in memory does not let us (no rights to the topic)")
         partition = self._partitions.get(at)
         if partition is None:
             raise TopicMissing(f"there is no partition {at}")

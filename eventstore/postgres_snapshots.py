@@ -659,13 +659,13 @@ def _our_errors(where: str, connection: asyncpg.Connection | None) -> Iterator[N
     except asyncpg.InterfaceError as error:
         # "connection is closed" has no class of its own.
         if connection is None or not connection.is_closed():
-            raise
+            raise SnapshotError(f"{where}: {error}") from error
         raise SnapshotsUnavailable(f"{where}: {error}") from error
     except asyncpg.InsufficientPrivilegeError as error:
         raise SnapshotError(f"{where} does not let us: {error}") from error
     except asyncpg.PostgresError as error:
         if connection is not None:
-            raise
+            raise SnapshotError(f"{where}: {type(error).__name__}: {error}") from error
         refusal = not_admitted(error, where)
         if refusal is not None:
             raise refusal from error

@@ -75,6 +75,7 @@ __all__ = [
     "encode_claim",
     "encode_commit",
     "encode_release",
+    "encode_sections",
 ]
 
 MAGIC: Final = b"\xe5S"
@@ -328,7 +329,7 @@ def encode_commit(commit: CommitFields, body: bytes) -> bytes:
         len(commit.type),
     )
     if commit.flags & SECTION_FLAGS or commit.cause in SECTION_CAUSES:
-        return head + commit.type + _encode_sections(commit) + body
+        return head + commit.type + encode_sections(commit) + body
     return head + commit.type + body
 
 
@@ -388,7 +389,8 @@ def _decode_rare(value: bytes) -> Prefix:
     return Claim(claim, epoch, based_on, log_id, skips, _CLAIM_HEAD.size + 8 * count)
 
 
-def _encode_sections(commit: CommitFields) -> bytes:
+def encode_sections(commit: CommitFields) -> bytes:
+    """Return the optional sections of a commit's prefix, which follow the type's name."""
     parts: list[bytes] = []
     if (request := commit.request) is not None:
         parts.append(_REQUEST.pack(request.session, request.n, request.low, request.issued_us))

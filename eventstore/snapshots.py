@@ -20,7 +20,8 @@ class SnapshotStore(Protocol):
     """Keeps checkpoints and snapshots. One object serves a whole process.
 
     Every call raises SnapshotsUnavailable when the database can't be reached or does not answer
-    in time; it then had no effect or its whole effect.
+    in time, and another SnapshotError when it answers that it will not (its tables are gone, say);
+    the call then had no effect or its whole effect.
     """
 
     async def ping(self) -> None:

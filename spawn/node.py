@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from eventstore.errors import (
     LogError,
+    LogForbidden,
     LogNotAdmitted,
     LogRefused,
     LogUnavailable,
@@ -141,7 +142,7 @@ async def prepare(
                 create=options.create,
                 say=options.say,
             )
-        except LogRefused as error:
+        except (LogRefused, LogForbidden) as error:
             raise StartRefused(f"the log refuses to make the topics: {error}") from error
         now_ms = SystemClock().time_us() // 1000
         await ensure_schemas(adapters.log, settings.system, target.behaviors, now_ms)
@@ -158,6 +159,12 @@ def _in_own_words(settings: Settings) -> Iterator[None]:
         yield
     except LogNotAdmitted as error:
         raise log_refusal(settings, error) from error
+    except LogForbidden as error:
+        raise StartRefused(
+            f"the log can't be used: {error}",
+            at=log,
+            hint="grant the user the rights to this system's topics",
+        ) from error
     except LogUnavailable as error:
         raise LogUnreachable(f"the log stopped answering: {error}", at=log) from error
     except LogError as error:
@@ -314,7 +321,7 @@ async def _wait_for_log(settings: Settings, admin: KafkaAdmin) -> None:
     wait_s = settings.node.start_wait_s
     try:
         await _answered(admin.brokers, LogUnavailable, wait_s)
-    except LogNotAdmitted:
+    except (LogNotAdmitted, LogForbidden):
         raise
     except (LogUnavailable, TimeoutError) as error:
         raise LogUnreachable(
@@ -350,7 +357,7 @@ async def _answered(
         try:
             async with asyncio.timeout_at(max(deadline, loop.time() + 1)):
                 await ask()
-        except (LogNotAdmitted, SnapshotsNotAdmitted):
+        except (LogNotAdmitted, LogForbidden, SnapshotsNotAdmitted):
             raise  # a "no" is none the better for being asked for again
         except unavailable:
             if loop.time() >= deadline:

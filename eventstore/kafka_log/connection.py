@@ -9,11 +9,11 @@ from typing import Any, Final
 
 from aiokafka import errors as kafka
 
-from eventstore.errors import LogError, LogNotAdmitted, LogRefused, LogUnavailable
+from eventstore.errors import LogError, LogNotAdmitted, LogUnavailable
 from eventstore.kafka_log.admission import told
 from eventstore.kafka_log.background import Background
 from eventstore.kafka_log.client import Connection
-from eventstore.kafka_log.failures import FAILURES, NOT_STORED, REFUSALS, reason
+from eventstore.kafka_log.failures import FAILURES, NOT_STORED, REFUSALS, reason, refusal
 from eventstore.kafka_log.metadata import Broker
 from eventstore.kafka_log.produce import PendingAppend, Topics, decode_answer, encode_request
 from eventstore.kafka_log.settings import KafkaSettings
@@ -285,7 +285,7 @@ def _judged(at: TopicPartition, code: int, offset: int) -> LogError | NotStored:
     if error is kafka.NoError:
         return LogUnavailable(f"{at}: the broker told no offset for the batch")
     if error in REFUSALS:
-        return LogRefused(f"{at}: the broker refused the batch ({reason(error())})")
+        return refusal(error, f"{at}: the broker refused the batch ({reason(error())})")
     if error in NOT_STORED and offset < 0:
         return NotStored(reason(error()))
     return LogUnavailable(

@@ -7,7 +7,9 @@ from typing import Final
 
 from aiokafka import errors as kafka
 
-__all__ = ["FAILURES", "NOT_STORED", "REFUSALS", "RETRY_S", "quieten_client", "reason"]
+from eventstore.errors import LogForbidden, LogRefused, LogTooLarge
+
+__all__ = ["FAILURES", "NOT_STORED", "REFUSALS", "RETRY_S", "quieten_client", "reason", "refusal"]
 
 RETRY_S: Final = 0.1
 """Between two attempts at something that may pass."""
@@ -16,11 +18,19 @@ FAILURES: Final = (kafka.KafkaError, OSError, KeyError, AssertionError, ValueErr
 """What aiokafka's calls raise. OSError includes TimeoutError; KeyError and AssertionError come when
 another of its tasks dropped a connection or topic, ValueError from answers of another shape."""
 
-REFUSALS: Final = (
-    kafka.MessageSizeTooLargeError,
-    kafka.RecordListTooLargeError,
+_FORBIDDEN: Final = (
     kafka.TopicAuthorizationFailedError,
     kafka.ClusterAuthorizationFailedError,
+    kafka.TransactionalIdAuthorizationFailed,
+)
+"""The broker looks at rights before anything else."""
+
+_TOO_LARGE: Final = (kafka.MessageSizeTooLargeError, kafka.RecordListTooLargeError)
+"""It looks at sizes before it appends."""
+
+REFUSALS: Final = (
+    *_FORBIDDEN,
+    *_TOO_LARGE,
     kafka.InvalidTopicError,
     kafka.InvalidTimestampError,
     kafka.InvalidPartitionsError,
@@ -30,7 +40,7 @@ REFUSALS: Final = (
     kafka.PolicyViolationError,
     kafka.UnsupportedForMessageFormatError,
 )
-"""Answers by which the broker did nothing and would do nothing if asked again."""
+"""Answers by which the broker did nothing and would do nothing if asked again as things are."""
 
 NOT_STORED: Final = (
     kafka.UnknownTopicOrPartitionError,
@@ -46,6 +56,15 @@ batch that it has appended, and that one has an offset (Kafka's DelayedProduce).
 def reason(error: BaseException) -> str:
     """Return what an error says, or its name."""
     return str(error) or type(error).__name__
+
+
+def refusal(kind: type[BaseException], message: str) -> LogForbidden | LogRefused:
+    """Return what one of `REFUSALS` is to our callers."""
+    if issubclass(kind, _FORBIDDEN):
+        return LogForbidden(message)
+    if issubclass(kind, _TOO_LARGE):
+        return LogTooLarge(message)
+    return LogRefused(message)
 
 
 def quieten_client() -> None:

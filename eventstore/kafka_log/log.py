@@ -10,7 +10,7 @@ from aiokafka import errors as kafka
 from aiokafka.client import AIOKafkaClient
 
 from eventstore.door import Door
-from eventstore.errors import LogNotAdmitted, LogRefused, TopicMissing
+from eventstore.errors import LogNotAdmitted, LogRefused, LogTooLarge, OffsetGone, TopicMissing
 from eventstore.kafka_log.appends import Appends
 from eventstore.kafka_log.background import Background
 from eventstore.kafka_log.failures import RETRY_S, quieten_client
@@ -53,7 +53,7 @@ class KafkaLog:
         data = encode_batch(batch, time_ms)
         if len(data) > self._settings.batch_bytes_max:
             limit = self._settings.batch_bytes_max
-            raise LogRefused(f"{at}: the batch has {len(data)} bytes, more than the limit {limit}")
+            raise LogTooLarge(f"{at}: the batch has {len(data)} bytes, more than the limit {limit}")
         if at not in self._seen:
             await self._look_up(at)
         return await self._appends.append(at, data)
@@ -93,7 +93,7 @@ class KafkaLog:
                 out_of_range += 1
                 first = await list_offset(client, node, at, EARLIEST)
                 if start < first:
-                    raise LogRefused(f"{at}: offset {start} is gone, the log begins at {first}")
+                    raise OffsetGone(f"{at}: offset {start} is gone, the log begins at {first}")
                 if out_of_range >= _OUT_OF_RANGE_ASKS:
                     raise LogRefused(f"{at}: offset {start} is above the log's end")
                 error = kafka.OffsetOutOfRangeError

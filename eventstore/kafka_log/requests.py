@@ -11,10 +11,10 @@ from aiokafka import errors as kafka
 from aiokafka.client import AIOKafkaClient
 
 from eventstore.door import Door
-from eventstore.errors import LogNotAdmitted, LogRefused, LogUnavailable
+from eventstore.errors import LogNotAdmitted, LogUnavailable
 from eventstore.kafka_log.background import Background
 from eventstore.kafka_log.client import Client
-from eventstore.kafka_log.failures import FAILURES, REFUSALS, RETRY_S, reason
+from eventstore.kafka_log.failures import FAILURES, REFUSALS, RETRY_S, reason, refusal
 from eventstore.kafka_log.security import TokenLogin
 from eventstore.kafka_log.settings import KafkaSettings
 
@@ -70,7 +70,7 @@ class Requests:
 
         After an error another connection is used, which learns anew who leads what.
 
-        Raises: LogUnavailable, LogRefused; LogNotAdmitted at once.
+        Raises: LogUnavailable, LogRefused; LogNotAdmitted and LogForbidden at once.
         """
         servers, timeout_s = self._settings.servers, self._timeout_s
         failure: BaseException | None = None
@@ -85,7 +85,8 @@ class Requests:
                         self._refused(error)
                         raise
                     except REFUSALS as error:
-                        raise LogRefused(f"{what}: Kafka refused ({reason(error)})") from error
+                        text = f"{what}: Kafka refused ({reason(error)})"
+                        raise refusal(type(error), text) from error
                     except FAILURES as error:
                         failure = error
                     await asyncio.sleep(RETRY_S)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from eventstore.records import (
+    COMMIT_HEAD,
     NO_CLAIM,
     NO_PREVIOUS,
     Commit,
@@ -40,6 +41,9 @@ class _Unloaded(enum.Enum):
 
 UNLOADED: Final = _Unloaded.UNLOADED
 
+_RECORD_BYTES: Final = 24
+"""What the log's format adds to a record at most: lengths, timestamp, number, headers."""
+
 
 class Dirt(enum.IntEnum):
     """How an actor in memory differs from its snapshot."""
@@ -54,12 +58,14 @@ class Dirt(enum.IntEnum):
 class Table:
     """The actors of one type in one partition."""
 
-    __slots__ = ("actors", "behavior", "name", "recorded", "type")
+    __slots__ = ("actors", "behavior", "name", "record_bytes", "recorded", "type")
 
     def __init__(self, behavior: Behavior) -> None:
         self.behavior = behavior
         self.type = behavior.type
         self.name = behavior.type.encode()
+        self.record_bytes = COMMIT_HEAD.size + len(self.name) + _RECORD_BYTES
+        """Of a record in a batch, without its key, its prefix's optional sections and its body."""
         self.recorded = behavior.settings.record_commands
         self.actors: dict[bytes, Actor] = {}
 
@@ -68,6 +74,7 @@ class Actor:
     """One actor in memory. `state`, `revision`, `offset`, `deleted` are the committed ones."""
 
     __slots__ = (
+        "asleep",
         "deleted",
         "dirt",
         "id",
@@ -86,6 +93,9 @@ class Actor:
         self.table = table
         self.id = actor_id
         self.state: Any = UNLOADED
+        self.asleep = True
+        """No command or read may see it yet: it is not in memory, or its activation has not been
+        told to it (a flush needs only the state)."""
         self.revision = 0
         self.offset = NO_PREVIOUS
         """Of its last valid record, of whatever outcome; NO_PREVIOUS: none is known."""
@@ -209,3 +219,7 @@ class Entry(msgspec.Struct, eq=False):
     timer: TimerFiring | None = None
     offset: int = 0
     """As committed."""
+    size: int = 0
+    """Bytes of the whole record in a batch: body, prefix, key, and what the log's format adds."""
+    bare: bool = False
+    """It says that the log refused a record as too large, and holds nothing that may be large."""

@@ -23,11 +23,13 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from eventstore.codec import encode_commit_body
 from eventstore.records import (
     NO_CLAIM,
+    SECTION_CAUSES,
+    SECTION_FLAGS,
     Barrier,
     Claim,
     Commit,
@@ -39,9 +41,10 @@ from eventstore.records import (
     encode_barrier,
     encode_commit,
     encode_release,
+    encode_sections,
 )
 from eventstore.rows import Checkpoint
-from spawn.core.actors import UNLOADED, Actor, Dirt, Entry, Work
+from spawn.core.actors import Actor, Dirt, Entry, Work
 from spawn.core.behavior import Behavior
 from spawn.core.checkpoint import restore_fold
 from spawn.core.commands import Command
@@ -55,6 +58,7 @@ from spawn.errors import (
     MailboxFull,
     RequestSettled,
     RequestTooOld,
+    StoreUnreachable,
     TooManyKeys,
     TooManySessions,
     TooManyWaiting,
@@ -67,6 +71,10 @@ LEASE_S: Final = 0.25
 WAIT_S: Final = 1.1 * LEASE_S
 """How long a new owner that displaced a live claim tells nobody anything; 10 % covers clocks of
 different rate."""
+
+
+_BATCH_BYTES: Final = 64
+"""What it adds to a batch."""
 
 
 class Phase(enum.Enum):
@@ -86,8 +94,8 @@ class Limits:
     """Bounds of one partition."""
 
     batch_bytes_max: int = 1024 * 1024
-    """A batch is cut before it grows over this, so that latency stays bounded; one larger commit
-    goes alone."""
+    """A batch is cut before it grows over this, keys and prefixes included, so that latency stays
+    bounded and brokers with Kafka's default limit take it; one larger commit goes alone."""
     batch_records_max: int = 4096
     commit_bytes_max: int = 6 * 1024 * 1024
     """Of one record; the topic's limit is 8 MiB."""
@@ -98,6 +106,10 @@ class Limits:
     session_numbers_max: int = 1_000_000
     """Done numbers of all sessions (some 100 bytes each); above it numbered requests are refused
     until their clients settle some or the horizon passes."""
+
+    dirty_max: int = 200_000
+    """Changed actors that no flush has written; they can't leave memory. Above it commands to
+    further actors are refused until the store takes some."""
 
 
 class Append(NamedTuple):
@@ -128,6 +140,8 @@ class Partition:
         self.pending: list[Entry] = []
         self.inflight: list[Entry] = []
         self._pending_bytes = 0
+        self._batch_bytes_max = limits.batch_bytes_max - _BATCH_BYTES
+        """Lowered when the log refuses a batch as too large."""
         self._time_us = 0
         self._batch = 0
         self._started = 0.0
@@ -138,6 +152,8 @@ class Partition:
         self.barrier_wanted = False
         """Append a Barrier even if nobody reads: somebody doubts that the claim still holds."""
         self._appending = False
+        self._landed_at = -1
+        """Where the log says that the append in flight begins, while what is before it is read."""
         self.displaces_live_claim = False
         """Our claim ended one not released: its owner's lease may still run (protocol 6)."""
         self.commits = 0
@@ -268,7 +284,7 @@ class Partition:
         """Take a command; return its actor if that may start a command now.
 
         A copy of a numbered request in flight joins it. Raises: MailboxFull, TooManyWaiting,
-        ActorParked - it was not taken.
+        StoreUnreachable, ActorParked - it was not taken.
         """
         actor = self.residents.actor(command.type, command.id)
         if actor.parked:
@@ -293,10 +309,19 @@ class Partition:
                 f"{self.limits.uncommitted_max} commands wait for the log's acknowledgement",
                 hint="call again later",
             )
+        if actor.dirt is Dirt.CLEAN and self.residents.changed >= self.limits.dirty_max:
+            self.residents.release_work(actor)
+            raise StoreUnreachable(
+                f"{self.residents.changed} actors of this partition have changes that the database "
+                f"has not taken; the limit is {self.limits.dirty_max}, and {actor.name} would be "
+                "one more",
+                at=actor.name,
+                hint="actors with changes go on; call again when the database answers",
+            )
         work.mailbox.append(command)
         if command.request is not None:
             work.track(command, command.request)
-        if actor.state is UNLOADED:
+        if actor.asleep:
             self.residents.want(actor, work)
             return None
         return actor if work.running is None else None
@@ -311,8 +336,8 @@ class Partition:
         if not work.mailbox:
             self.residents.release_work(actor)
             return None
-        if actor.state is UNLOADED:
-            return None  # it is being loaded; `loaded` comes first, then it is started
+        if actor.asleep:
+            return None  # it is being loaded; `woken` comes first, then it is started
         command = work.mailbox[0]
         if command.key is not None and work.keys is not None and command.key.key in work.keys:
             return None  # judged after the command in flight with the same key (protocol 7)
@@ -373,9 +398,10 @@ class Partition:
             time_us = self._time_us  # another command has run since: log time never goes back
         recorded = actor.table.recorded
         body = _encode(command, decision, recorded)
-        if len(body) > self.limits.commit_bytes_max:
-            decision = self._too_large(actor, command, decision, work, len(body))
-            body = _encode(command, decision, recorded)
+        if (size := len(body)) > (limit := self.limits.commit_bytes_max):
+            decision = _too_large(actor, command, work.state, size, f"the limit is {limit}")
+            # The command keeps its input: after a rollback it runs again.
+            body = _encode(command, decision, recorded and len(command.payload) <= limit // 2)
         outcome = decision.outcome
         if outcome is Outcome.APPLIED:
             work.revision += 1
@@ -412,7 +438,7 @@ class Partition:
             if work.keys is None:
                 work.keys = set()
             work.keys.add(command.key.key)
-        self._pending_bytes += len(body)
+        self._pending_bytes += _measure(entry)
         self.pending.append(entry)
 
     def runs_anything(self) -> bool:
@@ -431,21 +457,6 @@ class Partition:
         work.running = None
         work.stale = False
 
-    def _too_large(
-        self, actor: Actor, command: Command, decision: Decision, work: Work, size: int
-    ) -> Decision:
-        limit = self.limits.commit_bytes_max
-        command.payload = b"null" if len(command.payload) > limit // 2 else command.payload
-        return Decision(
-            Outcome.FAILED,
-            work.state,
-            refusal=Refusal(
-                "too-large",
-                f"{command.action} of {actor.name} made a record of {size} bytes; "
-                f"the limit is {limit}",
-            ),
-        )
-
     # --- appends ---------------------------------------------------------------------------------
 
     def cut(self, now: float) -> Append | None:
@@ -460,29 +471,29 @@ class Partition:
         self.barrier_wanted = False
         self._started = now
         self._appending = True
+        self._landed_at = -1
         self._inflight_reads, self.reads = self.reads, []
         self._batch += 1
         if not self.pending:
             barrier = Barrier(self.mine, self.fold.fence.epoch)
             return Append(((None, encode_barrier(barrier)),), True)
-        size = self._pending_bytes
         self.inflight = inflight = self._take_batch()
-        size -= self._pending_bytes
+        size = sum([len(entry.body) for entry in inflight])
         return Append([self._cut_entry(entry, n) for n, entry in enumerate(inflight)], False, size)
 
     def _take_batch(self) -> list[Entry]:
         pending, limits = self.pending, self.limits
         if len(pending) <= limits.batch_records_max and (
-            self._pending_bytes <= limits.batch_bytes_max
+            self._pending_bytes <= self._batch_bytes_max
         ):
             self.pending = []
             self._pending_bytes = 0
             return pending
         size = count = 0
         for entry in pending[: limits.batch_records_max]:
-            size += len(entry.body)
-            if count and size > limits.batch_bytes_max:
-                size -= len(entry.body)
+            size += entry.size
+            if count and size > self._batch_bytes_max:
+                size -= entry.size
                 break
             count += 1
         self.pending = pending[count:]
@@ -515,6 +526,7 @@ class Partition:
                     f"the log put a batch at offset {base}, though {fold.position - 1} was "
                     "acknowledged before"
                 )
+            self.landed(base)
             return None
         entries, self.inflight = self.inflight, []
         self._appending = False
@@ -535,6 +547,10 @@ class Partition:
         fold.position = offset
         fold.anchor = (self.mine, fold.fence.next - 1)
         return entries
+
+    def landed(self, base: int) -> None:
+        """The append in flight stands at `base`, but what counts there is for `observe` to say."""
+        self._landed_at = base
 
     def _commit_actor(self, entry: Entry, offset: int) -> None:
         entry.offset = offset
@@ -581,7 +597,7 @@ class Partition:
         acknowledged (`readable`). Raises: ActorParked.
         """
         actor = self.residents.actor(command.type, command.id)
-        if actor.state is UNLOADED:
+        if actor.asleep:
             if actor.parked:
                 raise ActorParked(actor.parked, at=actor.name)
             work = actor.work
@@ -597,6 +613,8 @@ class Partition:
 
     def readable(self, now: float) -> Sequence[Command]:
         """Return the reads that an append just acknowledged (or found valid) allows to run now."""
+        if self._appending:
+            return ()
         ready, self._inflight_reads = self._inflight_reads, []
         if self.reads and now - self._lease_from < LEASE_S:
             ready = ready + [command for command in self.reads if not command.strict]
@@ -610,16 +628,99 @@ class Partition:
         self.phase = Phase.RECOVERING
         self._lease_from = float("-inf")
 
+    def refused(self) -> None:
+        """The log certainly stored nothing of the append in flight: it is to be cut again."""
+        assert self._appending, "an append was in flight"
+        self.pending = self.inflight + self.pending
+        self._pending_bytes += sum([entry.size for entry in self.inflight])
+        self.inflight = []
+        self.reads = self._inflight_reads + self.reads
+        self._inflight_reads = []
+        self._appending = False
+
+    def too_large(self, reason: str) -> Sequence[Actor] | None:
+        """The log refused the append in flight as too large; nothing of it was stored.
+
+        Several records are cut again in smaller batches. A single one is replaced by one that says
+        so, the outcome of its command; what was speculated on it is dropped. Which batches are
+        small enough is remembered. Returns the actors to start again; None: the log does not even
+        take the smallest record.
+        """
+        entries = self.inflight
+        self.refused()
+        if len(entries) > 1:
+            refused_bytes = sum([entry.size for entry in entries])
+            self._batch_bytes_max = min(self._batch_bytes_max, refused_bytes // 2)
+            return ()
+        if not entries or entries[0].bare:
+            return None
+        return [self._replace_by_failure(entries[0], reason)]
+
+    def _replace_by_failure(self, entry: Entry, reason: str) -> Actor:
+        actor, command = entry.actor, entry.command
+        dropped = [each for each in self.pending if each.actor is actor]
+        assert dropped[0] is entry, "all that is uncommitted of its actor comes behind it"
+        work = self._drop_speculation(actor)
+        for other in reversed(dropped[1:]):
+            work.mailbox.appendleft(other.command)
+        size = len(entry.body)
+        decision = _too_large(actor, command, work.state, size, f"the log refuses it: {reason}")
+        failure = Entry(
+            command,
+            actor,
+            decision,
+            _encode(command, decision, False),
+            work.revision,
+            entry.time_us,
+            decision.outcome,
+            command.cause,
+            _flags(command, decision, False),
+            actor.table.name,
+            command.request,
+            bare=True,
+        )
+        _measure(failure)
+        work.uncommitted = 1
+        # First in the log: what others decided since has a later time.
+        self.pending = [failure, *(each for each in self.pending if each.actor is not actor)]
+        self._pending_bytes = sum([each.size for each in self.pending])
+        return actor
+
+    def withdraw(self) -> tuple[Sequence[Command], Sequence[Actor]]:
+        """The log stored nothing of the append in flight, and takes nothing for now.
+
+        Returns the commands and reads to be told so: those that were decided, which are as if they
+        had never run, and the reads that waited for the append; and the actors to start again.
+        """
+        self.refused()
+        entries, actors = self.pending, self.roll_back()
+        self._time_us = self.fold.time_us
+        commands = []
+        for entry in entries:
+            work = entry.actor.work
+            assert work is not None, "an uncommitted record keeps its actor busy"
+            command = work.mailbox.popleft()
+            work.untrack(command)
+            commands.append(command)
+        commands += self.reads
+        self.reads = []
+        return commands, actors
+
     def observe(self, records: Sequence[StoredRecord]) -> Sequence[Entry]:
         """Fold records read from the log while own ones may be among them.
 
         The first may be the one before the position: it is compared with what was folded. Returns
-        the own entries that proved valid, in order. A valid foreign claim makes it FENCED.
+        the own entries that proved valid, in order. A valid foreign claim makes it FENCED; what is
+        behind it is left alone.
+
+        May be called piece by piece. The append in flight is over when its last record was folded,
+        its Barrier likewise, with our claim still the current one: only then reads rest on it.
 
         Raises: LossDetected, UnreadablePrefix.
         """
         fold = self.fold
         settled: list[Entry] = []
+        found = False
         for index, stored in enumerate(records):
             if stored.offset < fold.position:
                 self._verify_anchor(stored)
@@ -632,8 +733,11 @@ class Partition:
             elif not self.owned:
                 self.phase = Phase.FENCED
                 break
+            elif stored.offset == self._landed_at and fold.anchor == (self.mine, -2):
+                found = True
+        found = found or (bool(settled) and len(settled) == len(self.inflight))
         del self.inflight[: len(settled)]
-        if not self.inflight and self.phase is Phase.ACTIVE:
+        if found and self._appending and self.phase is Phase.ACTIVE:
             self._appending = False
             self._lease_from = self._started
         return settled
@@ -668,19 +772,25 @@ class Partition:
     def roll_back(self) -> Sequence[Actor]:
         """Put void and unsent commands back into their actors' mailboxes; return those actors."""
         for actor in self.residents.busy:
-            work = actor.work
-            assert work is not None, "busy actors have work"
-            work.reset(actor)
-            # Stale already: what runs went back into the mailbox at an earlier recovery.
-            if work.running is not None and not work.stale:
-                work.stale = True
-                work.mailbox.appendleft(work.running)
+            self._drop_speculation(actor)
         for entry in reversed(self.inflight + self.pending):
             work = entry.actor.work
             assert work is not None, "an uncommitted record keeps its actor busy"
             work.mailbox.appendleft(entry.command)
         self.inflight, self.pending, self._pending_bytes = [], [], 0
         return list(self.residents.busy)
+
+    @staticmethod
+    def _drop_speculation(actor: Actor) -> Work:
+        """Let an actor go on from its committed state; what runs now will run again."""
+        work = actor.work
+        assert work is not None, "busy actors have work"
+        work.reset(actor)
+        # Stale already: what runs went back into the mailbox at an earlier recovery.
+        if work.running is not None and not work.stale:
+            work.stale = True
+            work.mailbox.appendleft(work.running)
+        return work
 
     def unsettled(self) -> Sequence[Command]:
         """Give up the partition: return every command and read that has no outcome here."""
@@ -701,6 +811,21 @@ class Partition:
         assert not self.pending, "a release comes after the last commit"
         self.phase = Phase.RELEASED
         return encode_release(Release(self.mine, self.fold.fence.epoch, self.fold.fence.next))
+
+
+def _too_large(actor: Actor, command: Command, state: Any, size: int, why: str) -> Decision:
+    text = f"{command.action} of {actor.name} made a record of {size} bytes; {why}"
+    return Decision(Outcome.FAILED, state, refusal=Refusal("too-large", text))
+
+
+def _measure(entry: Entry) -> int:
+    """Note how much the entry's record adds to a batch, and return it."""
+    actor = entry.actor
+    size = len(entry.body) + len(actor.id) + actor.table.record_bytes
+    if entry.flags & SECTION_FLAGS or entry.cause in SECTION_CAUSES:
+        size += len(encode_sections(entry))
+    entry.size = size
+    return size
 
 
 def _encode(command: Command, decision: Decision, recorded: bool) -> bytes:

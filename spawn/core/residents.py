@@ -7,8 +7,9 @@ Capture is by reference and in one step: states are immutable.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from eventstore.errors import UnreadableBody
 from eventstore.records import NO_PREVIOUS, Commit, StoredRecord
@@ -22,7 +23,12 @@ from spawn.core.keys import BoundKey, Keys
 from spawn.core.tail import Base, Tail
 from spawn.errors import StartRefused
 
-__all__ = ["Capture", "Captured", "Residents"]
+__all__ = ["HISTORY_MAX", "Capture", "Captured", "Residents"]
+
+
+HISTORY_MAX: Final = 10_000
+"""States kept for time travel that no flush has written yet, the oldest dropped; as many as a busy
+partition makes in ten seconds. The log has every revision, so a missing one costs a longer walk."""
 
 
 class Captured(NamedTuple):
@@ -60,14 +66,23 @@ class Residents:
         self.loads: list[Actor] = []
         """Output: actors to be loaded; the runtime takes the list away."""
         self.dirty: list[Actor] = []
-        self.history: list[tuple[Actor, int, int, object]] = []
+        self.history: deque[tuple[Actor, int, int, object]] = deque(maxlen=HISTORY_MAX)
         """(actor, revision, offset, state) of revisions to be kept for time travel."""
+        self._flushing = 0
         self.base = 0
         """The offset from which the set of dirty actors is complete: the last checkpoint's X."""
         self.all_in_memory = False
         """Every actor ever written is in memory, so an unknown one was never written."""
         self.tick = 0
         """Seconds since the start, set by the runtime; actors remember when they were used last."""
+
+    @property
+    def changed(self) -> int:
+        """How many actors no flush has written as they are.
+
+        One that changes again during a flush counts twice.
+        """
+        return len(self.dirty) + self._flushing
 
     def __len__(self) -> int:
         return sum(len(table.actors) for table in self.tables.values())
@@ -83,6 +98,8 @@ class Residents:
                     actor.state = table.behavior.initial(actor_id.decode())
                 except UnreadableBody as error:
                     actor.parked = str(error)
+                else:
+                    actor.asleep = False
         actor.touched = self.tick
         return actor
 
@@ -131,7 +148,10 @@ class Residents:
             self.loads.append(actor)
 
     def loaded(self, actor: Actor, base: Base, offset: int, keys: Keys | None) -> None:
-        """Take an actor's rebuilt state; `offset` is of its last record (NO_PREVIOUS: none)."""
+        """Take an actor's rebuilt state; `offset` is of its last record (NO_PREVIOUS: none).
+
+        An actor with `on_activate` stays asleep until it is `woken`.
+        """
         state = base.state
         if base.deleted or base.revision == 0:
             state = actor.table.behavior.initial(actor.id.decode())
@@ -139,10 +159,16 @@ class Residents:
         actor.offset = offset if offset != NO_PREVIOUS else actor.offset
         actor.keys = keys
         actor.tail = None
-        work = actor.work
-        if work is not None:
-            work.loading = False
+        if (work := actor.work) is not None:
             work.reset(actor)
+        if not actor.table.behavior.has_on_activate:
+            self.woken(actor)
+
+    def woken(self, actor: Actor) -> None:
+        """A loaded actor was told that it is in memory: its commands and reads may run."""
+        actor.asleep = False
+        if actor.work is not None:
+            actor.work.loading = False
 
     def load_failed(self, actor: Actor) -> Sequence[Command]:
         """The actor could not be loaded this time: return the commands and reads that waited."""
@@ -195,7 +221,8 @@ class Residents:
     def capture(self, fold: Fold) -> Capture:
         """Return checkpoint and changed actors of this instant; committed state only."""
         dirty, self.dirty = self.dirty, []
-        history, self.history = self.history, []
+        history, self.history = self.history, deque(maxlen=HISTORY_MAX)
+        self._flushing = len(dirty)
         captured = []
         for actor in dirty:
             actor.dirt = Dirt.FLUSHING
@@ -219,17 +246,19 @@ class Residents:
                     dropped,
                 )
             )
-        return Capture(capture_fold(fold), self.base, captured, history)
+        return Capture(capture_fold(fold), self.base, captured, list(history))
 
     def flushed(self, capture: Capture) -> None:
         """The capture stands in the store."""
         self.base = capture.checkpoint.offset
+        self._flushing = 0
         for captured in capture.actors:
             if captured.actor.dirt is Dirt.FLUSHING:
                 captured.actor.dirt = Dirt.CLEAN
 
     def flush_failed(self, capture: Capture) -> None:
         """The capture does not stand in the store (or nobody knows): its actors stay dirty."""
+        self._flushing = 0
         for captured in capture.actors:
             actor = captured.actor
             if captured.keys or captured.dropped_keys:
@@ -241,7 +270,7 @@ class Residents:
             if actor.dirt is Dirt.FLUSHING:
                 actor.dirt = Dirt.DIRTY
                 self.dirty.append(actor)
-        self.history = [*capture.history, *self.history]
+        self.history = deque([*capture.history, *self.history], maxlen=HISTORY_MAX)
 
     def evict(self, actor: Actor) -> bool:
         """Let an idle actor go whose state is in the store; tell whether it went."""

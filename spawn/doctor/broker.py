@@ -13,7 +13,14 @@ import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from eventstore.errors import CorruptRecord, LogError, LogNotAdmitted, LogRefused, LogUnavailable
+from eventstore.errors import (
+    CorruptRecord,
+    LogError,
+    LogForbidden,
+    LogNotAdmitted,
+    LogRefused,
+    LogUnavailable,
+)
 from eventstore.kafka_log import Security
 from eventstore.kafka_probe import api_versions
 from eventstore.log import (
@@ -37,6 +44,7 @@ __all__ = ["NEEDED", "SCRATCH", "examine_log", "judge_protocol", "judge_topics",
 
 _TIMEOUT_S: Final = 5.0
 _PLACES_MAX: Final = 64
+_RIGHTS: Final = "check the user's rights to this system's topics"
 """Partitions whose newest record is looked at for its time."""
 SCRATCH: Final = "_doctor"
 """Name of the scratch topic behind `spawn.SYSTEM.`; no actor type's name begins so."""
@@ -97,6 +105,8 @@ async def examine_log(
     except LogNotAdmitted as error:
         keys, mend = mend_of_log(settings, error.concerns)
         yield failed("log login", f"{error} ({', '.join(keys)})", mend)
+    except LogForbidden as error:
+        yield failed("log", str(error), _RIGHTS)
     except LogUnavailable as error:
         yield failed(
             "log",
@@ -105,7 +115,7 @@ async def examine_log(
             "and that this machine reaches them",
         )
     except (LogError, CorruptRecord) as error:
-        yield failed("log", str(error), "check the user's rights to this system's topics")
+        yield failed("log", str(error), _RIGHTS)
 
 
 async def _server(server: str, source: str, security: Security) -> AsyncIterator[Check]:

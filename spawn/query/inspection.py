@@ -141,7 +141,10 @@ class History:
         async for stored, commit in step_through(self._log, self._at, self._fold, start.end):
             if stored.key == self._key and commit.type == self._type:
                 last = max(last, stored.offset)
-        records = [each async for each in walk_back(self._log, self._at, self._key, last)]
+        records = [
+            each
+            async for each in walk_back(self._log, self._at, self._type.decode(), self._key, last)
+        ]
         self.lines = [self._line(record) for record in reversed(records)]
 
     async def newer(self) -> Sequence[HistoryLine]:

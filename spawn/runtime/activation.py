@@ -7,10 +7,17 @@ the very statement that loads, and the log is read again from there first (log p
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from eventstore.errors import CorruptRecord, LogRefused, UnreadableBody
+from eventstore.errors import (
+    CorruptRecord,
+    LogRefused,
+    OffsetGone,
+    TopicMissing,
+    UnreadableBody,
+    UnreadablePrefix,
+)
 from eventstore.history import walk_back
 from eventstore.log import EventLog, TopicPartition
 from eventstore.records import NO_PREVIOUS, Commit, Outcome, StoredRecord
@@ -23,12 +30,17 @@ from spawn.core.fold import Fold, LossDetected
 from spawn.core.keys import BoundKey, Keys
 from spawn.core.partition import Partition
 from spawn.core.tail import Base, base_from_row, fold_tail
-from spawn.errors import PartitionStopped
+from spawn.errors import NotStarted, PartitionStopped, SpawnError
 
-__all__ = ["Activation", "refold"]
+__all__ = ["HOOK_S", "Activation", "refold", "tell_activated"]
 
 BATCH: Final = 200
 """Actors loaded by one statement; more would hold up the event loop while rows are decoded."""
+HOOK_S: Final = 10.0
+"""How long an `on_activate` may take; longer than most calls wait for what they ask outside, and
+shorter than a call waits here (60 s)."""
+HOOKS_MAX: Final = 200
+"""Of a partition at once; further ones wait, and with them only their own actors."""
 _SLICE: Final = 50
 """Actors rebuilt between two turns of the event loop."""
 
@@ -37,18 +49,24 @@ class Activation:
     """Loads the actors of one partition."""
 
     def __init__(
-        self, at: TopicPartition, machine: Partition, log: EventLog, store: SnapshotStore
+        self,
+        at: TopicPartition,
+        machine: Partition,
+        log: EventLog,
+        store: SnapshotStore,
     ) -> None:
         self._at = at
         self._machine = machine
         self._log = log
         self._store = store
+        self._hooks = asyncio.Semaphore(HOOKS_MAX)
         self._reading_again = asyncio.Lock()
 
     async def load(self, actors: Sequence[Actor]) -> Mapping[Actor, str]:
         """Give every actor its state; return those whose state can't be rebuilt, and why.
 
-        Raises: SnapshotsUnavailable, LogUnavailable - nothing was changed for those not reached.
+        Raises: SnapshotError, LogError - nothing was changed for those not reached;
+        PartitionStopped.
         """
         broken: dict[Actor, str] = {}
         missing = actors
@@ -62,7 +80,7 @@ class Activation:
                     await asyncio.sleep(0)
                 try:
                     await self._rebuild(actor, stored)
-                except (CorruptRecord, LogRefused) as error:
+                except (CorruptRecord, OffsetGone) as error:
                     broken[actor] = f"{self._at} {error}"
         return broken
 
@@ -90,7 +108,13 @@ class Activation:
         async with self._reading_again:  # twice at once would give actors their records twice
             try:
                 await self._read_again()
-            except (LossDetected, CheckpointUnreadable) as error:
+            except (
+                LossDetected,
+                CheckpointUnreadable,
+                UnreadablePrefix,
+                LogRefused,
+                TopicMissing,
+            ) as error:
                 raise PartitionStopped(
                     f"{self._at} stopped while the store was caught up: {error}", at=str(self._at)
                 ) from error
@@ -133,12 +157,33 @@ class Activation:
         keys = _keys(stored.keys.get(name, ()))
         if tail is not None:
             keys = tail.bind_keys(keys)
-        if behavior.has_on_activate:
-            alive = base.revision if not base.deleted else 0
-            state = base.state if alive else behavior.initial(name[1])
-            await behavior.on_activate(name[1], state, alive)
         if actor.state is UNLOADED and actor.tail is tail:
             self._machine.residents.loaded(actor, base, offset, keys)
+
+    async def wake(
+        self,
+        actor: Actor,
+        tasks: asyncio.TaskGroup,
+        done: Callable[[Actor, SpawnError | None], None],
+    ) -> None:
+        """Let a loaded actor's `on_activate` run, then call `done`.
+
+        With an error: it did not end in time. The actor is then as before, and may be woken again.
+        """
+        error = None
+        async with self._hooks:
+            # A task of its own: one that does not end when it is cancelled is not waited for.
+            hook = tasks.create_task(tell_activated(actor))
+            await asyncio.wait({hook}, timeout=HOOK_S)
+            if not hook.done():
+                hook.cancel()
+                error = NotStarted(
+                    f"on_activate of {actor.name} has not ended within {HOOK_S:g} s, so the actor "
+                    "can't be used",
+                    at=actor.name,
+                    hint="call again; on_activate must not wait long: give what it calls a limit",
+                )
+        done(actor, error)
 
     @staticmethod
     def _base(actor: Actor, row: ActorRow | None) -> Base | None:
@@ -150,21 +195,27 @@ class Activation:
         return Base(None, 0, False)
 
 
+async def tell_activated(actor: Actor) -> None:
+    """Run a loaded actor's `on_activate`."""
+    alive = actor.revision if not actor.deleted else 0
+    await actor.table.behavior.on_activate(actor.id.decode(), actor.state, alive)
+
+
 async def refold(
     log: EventLog, at: TopicPartition, behavior: Behavior, key: bytes, offset: int
 ) -> Base:
     """Fold an actor's whole history up to the record at `offset`; no snapshot is looked at.
 
-    Raises: CorruptRecord (a record can't be read; position named), LogRefused (the log is not kept
-    that far back), LogUnavailable.
+    Raises: CorruptRecord (a record can't be read, position named; or the log is not kept that far
+    back), LogUnavailable, LogRefused.
     """
     try:
         records = [
             (record.offset, record.value)
-            async for record in walk_back(log, at, key, offset)
+            async for record in walk_back(log, at, behavior.type, key, offset)
             if record.commit.outcome == Outcome.APPLIED
         ]
-    except LogRefused as error:
+    except OffsetGone as error:
         raise UnreadableBody(f"its history is no longer in the log: {error}") from error
     records.reverse()
     return fold_tail(behavior, key.decode(), Base(None, 0, False), records)

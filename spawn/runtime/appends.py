@@ -7,16 +7,23 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from eventstore.errors import LogRefused, LogUnavailable, TopicMissing, UnreadablePrefix
+from eventstore.errors import (
+    LogForbidden,
+    LogRefused,
+    LogTooLarge,
+    LogUnavailable,
+    TopicMissing,
+    UnreadablePrefix,
+)
 from eventstore.log import LogRecord, TopicPartition
-from eventstore.records import StoredRecord
 from spawn.core.actors import Actor, Entry
 from spawn.core.fold import LossDetected
 from spawn.core.ingress import COMMIT_BUCKETS_S
 from spawn.core.partition import Append, Partition, Phase
-from spawn.errors import PartitionStopped
+from spawn.errors import LogUnreachable, PartitionStopped
 from spawn.runtime.context import NodeContext
 from spawn.runtime.counts import BATCH_BUCKETS, PartitionCounts, keep_arrivals
+from spawn.runtime.outcomes import fail
 from spawn.runtime.partition_log import PartitionLogger
 from spawn.runtime.takeover import append_claim, lost_to
 from spawn.runtime.waiting import Backoff
@@ -26,6 +33,9 @@ __all__ = ["Appends"]
 SLOW_APPEND_S: Final = 2.0
 """An append that took longer may hide a change of the log's leader: its records are read again
 before they count (log protocol 11)."""
+
+_OBSERVED: Final = 2_000
+"""Records folded between two turns of the event loop: a few milliseconds."""
 
 
 class Appends:
@@ -53,6 +63,7 @@ class Appends:
         self.idle = asyncio.Event()
         """Set while nothing is in flight and nothing waits to be appended."""
         self.idle.set()
+        self._forbidden = Backoff()
 
     async def run(self) -> None:
         """Append what is decided until the partition is lost; never returns.
@@ -67,15 +78,17 @@ class Appends:
             try:
                 while (append := machine.cut(clock.monotonic())) is not None:
                     await self._append(append)
-            except (LossDetected, UnreadablePrefix, LogRefused, TopicMissing) as error:
-                machine.phase = Phase.STOPPED
-                raise PartitionStopped(
-                    f"{self._at} stopped: {error}",
-                    at=str(self._at),
-                    hint="the log lost or garbled records; nothing more is written here until an "
-                    "operator decides",
-                ) from error
+            except (LossDetected, UnreadablePrefix) as error:
+                hint = "the log lost or garbled records; nothing more is written here until an "
+                raise self._stopped(error, hint + "operator decides") from error
+            except (LogRefused, TopicMissing) as error:
+                hint = "the log takes nothing more here; mend what it says, then restart the node"
+                raise self._stopped(error, hint) from error
             self.idle.set()
+
+    def _stopped(self, error: Exception, hint: str) -> PartitionStopped:
+        self._machine.phase = Phase.STOPPED
+        return PartitionStopped(f"{self._at} stopped: {error}", at=str(self._at), hint=hint)
 
     async def _append(self, append: Append) -> None:
         machine, clock = self._machine, self._context.clock
@@ -83,11 +96,24 @@ class Appends:
         records = [LogRecord(key, value) for key, value in append.records]
         try:
             base = await self._context.log.append(self._at, records, clock.time_us() // 1000)
+        except LogForbidden as error:
+            await self._withdraw(error)
+            return
         except LogUnavailable as error:
             await self._recover(error)
             return
-        except LogRefused as error:
-            raise LossDetected(f"the log refuses a batch of {len(records)}: {error}") from error
+        except LogTooLarge as error:
+            actors = machine.too_large(str(error))
+            if actors is None:
+                raise
+            text = "%s: a batch of %d records is too large and is made smaller: %s"
+            self._log.warning(text, self._at, len(records), error)
+            self._resumed(actors)
+            return
+        except (LogRefused, TopicMissing):
+            machine.refused()  # certainly not stored: nobody is told that it may be
+            raise
+        self._forbidden.reset()
         elapsed = clock.monotonic() - started
         measured, counts = self._commit_seconds, self._counts
         measured.counts[bisect_left(COMMIT_BUCKETS_S, elapsed)] += 1
@@ -98,6 +124,8 @@ class Appends:
         settled = None
         if elapsed < SLOW_APPEND_S:
             settled = machine.acknowledged(base)
+        else:
+            machine.landed(base)
         if settled is None:
             await self._read_gap(base + len(records))
         else:
@@ -106,14 +134,31 @@ class Appends:
     async def _read_gap(self, end: int) -> None:
         """The batch does not stand where it was expected: what counts is what the log says."""
         try:
-            records = await self._read(end)
+            await self._observe_to(end)
         except LogUnavailable as error:
             await self._recover(error)
             return
-        await self._observe(records)
-        machine = self._machine
-        if machine.inflight:
+        if self._machine.appending:
             raise LossDetected(f"an acknowledged batch is not in the log below offset {end}")
+
+    async def _withdraw(self, cause: LogForbidden) -> None:
+        """Nothing was stored, for want of rights: tell who waits for it, and go on a while later.
+
+        What arrives meanwhile runs, and is the next try.
+        """
+        self._context.outstanding.log_failures += 1
+        fields = {"claim": self._machine.mine.hex(), "offset": self._machine.fold.position}
+        self._log.warning("%s: nothing can be appended: %s", self._at, cause, extra=fields)
+        commands, actors = self._machine.withdraw()
+        for command in commands:
+            error = LogUnreachable(
+                f"the log lets this node write nothing: {cause}",
+                at=str(self._at),
+                hint="nothing was executed; grant the node's user the rights to the topic",
+            )
+            fail(command, error, self._context.outstanding)
+        self._resumed(actors)
+        await self._forbidden.sleep()
 
     async def _recover(self, cause: LogUnavailable) -> None:
         """The outcome is unknown: claim again, read what counts, run the rest again."""
@@ -132,27 +177,27 @@ class Appends:
         while True:
             try:
                 own = await append_claim(self._context, self._at, machine, "recover")
-                records = await self._read(own.offset + 1)
+                await self._observe_to(own.offset + 1)
             except LogUnavailable as error:
                 context.outstanding.log_failures += 1
                 self._log.warning("%s: recovery waits for the log: %s", self._at, error)
                 await backoff.sleep()
                 continue
-            await self._observe(records)
             if machine.fold.fence.claim != before:
                 break
         self._resumed(machine.resume())
 
-    async def _read(self, end: int) -> Sequence[StoredRecord]:
-        """Read from one record before the position, so that this one can be compared."""
-        start = max(self._machine.fold.position - 1, 0)
-        records: list[StoredRecord] = []
-        async for chunk in self._context.log.read(self._at, start, end):
-            records += chunk
-        return records
+    async def _observe_to(self, end: int) -> None:
+        """Fold what the log has below `end`, in pieces with a turn of the event loop after each.
 
-    async def _observe(self, records: Sequence[StoredRecord]) -> None:
+        It begins one record before the position, so that this one can be compared. Raises:
+        PartitionLost, as soon as a valid foreign claim is met; LossDetected, LogUnavailable.
+        """
         machine = self._machine
-        self._settled(machine.observe(records))
-        if machine.phase is Phase.FENCED:
-            raise await lost_to(self._context, self._at, machine)
+        start = max(machine.fold.position - 1, 0)
+        async for chunk in self._context.log.read(self._at, start, end):
+            for first in range(0, len(chunk), _OBSERVED):
+                self._settled(machine.observe(chunk[first : first + _OBSERVED]))
+                if machine.phase is Phase.FENCED:
+                    raise await lost_to(self._context, self._at, machine)
+                await asyncio.sleep(0)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final
 
 from eventstore.codec import decode_commit_body
-from eventstore.errors import CorruptRecord, LogRefused, LogUnavailable, UnreadableBody
+from eventstore.errors import CorruptRecord, LogError, OffsetGone, UnreadableBody
 from eventstore.history import HistoryRecord, walk_back
 from eventstore.log import EventLog, TopicPartition
 from eventstore.records import Flag, Outcome
@@ -79,18 +79,20 @@ class PastCommits:
     async def _applied(self, offset: int, from_revision: int) -> AsyncIterator[HistoryRecord]:
         """Yield the records that changed the actor, newest first, down to a revision."""
         try:
-            async for record in walk_back(self._log, self._at, self._key, offset):
+            async for record in walk_back(
+                self._log, self._at, self._behavior.type, self._key, offset
+            ):
                 if record.commit.revision < from_revision:
                     return
                 if record.commit.outcome == Outcome.APPLIED:
                     yield record
-        except LogUnavailable as error:
-            raise LogUnreachable(f"the history of {self._name} can't be read: {error}") from error
-        except (LogRefused, CorruptRecord) as error:
+        except (OffsetGone, CorruptRecord) as error:
             raise ReplyGone(
                 f"the history of {self._name} goes back further than the log is kept: {error}",
                 hint="ask for later ones with from_revision",
             ) from error
+        except LogError as error:
+            raise LogUnreachable(f"the history of {self._name} can't be read: {error}") from error
 
     @property
     def _name(self) -> str:

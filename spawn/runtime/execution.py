@@ -15,11 +15,11 @@ from collections.abc import Awaitable, Sequence
 from typing import Any, Final
 
 from eventstore.codec import CommitBody, decode_commit_body
-from eventstore.errors import CorruptRecord, LogRefused, LogUnavailable, UnreadableBody
+from eventstore.errors import CorruptRecord, LogError, OffsetGone, UnreadableBody
 from eventstore.history import read_one
 from eventstore.log import TopicPartition
 from eventstore.records import Flag, Outcome
-from spawn.core.actors import UNLOADED, Actor
+from spawn.core.actors import Actor
 from spawn.core.behavior import Behavior
 from spawn.core.commands import DELETE, Answer, Command
 from spawn.core.decision import Decision, Refusal
@@ -37,7 +37,7 @@ from spawn.errors import (
 from spawn.runtime.blocking import HELD_S
 from spawn.runtime.clock import stopwatch_s
 from spawn.runtime.context import NodeContext
-from spawn.runtime.outcomes import KEY_REUSED, fail, refused
+from spawn.runtime.outcomes import KEY_REUSED, again, fail, refused
 from spawn.runtime.partition_log import PartitionLogger
 
 __all__ = ["STATE_READ", "Execution"]
@@ -219,16 +219,18 @@ class Execution:
         assert work is not None, "a started command keeps its actor busy"
         assert command.key is not None, "only a key binds"
         try:
-            first = await read_one(self._context.log, self._at, actor.id, bound.offset)
+            first = await read_one(
+                self._context.log, self._at, command.type, actor.id, bound.offset
+            )
             body = decode_commit_body(first.value, first.commit.body_at)
             differs = command.key.payload != bound.payload
             reply = None if differs else _reply_again(actor.table.behavior, command, body)
         except ReplyGone as error:
             self._refuse(actor, command, error)
-        except (LogRefused, CorruptRecord):
+        except (OffsetGone, CorruptRecord):
             text = f"{actor.name} did this before; its reply is no longer in the log"
             self._refuse(actor, command, ReplyGone(text))
-        except LogUnavailable as error:
+        except LogError as error:
             self._refuse(actor, command, LogUnreachable(f"the first reply can't be read: {error}"))
         else:
             outcome = Outcome(first.commit.outcome)
@@ -266,21 +268,23 @@ class Execution:
         behavior = self._machine.residents.tables[command.type].behavior
         log, outstanding = self._context.log, self._context.outstanding
         try:
-            record = await read_one(log, self._at, command.id, offset)
+            record = await read_one(log, self._at, command.type, command.id, offset)
             body = decode_commit_body(record.value, record.commit.body_at)
             reply = _reply_again(behavior, command, body)
             outcome = Outcome(record.commit.outcome)
             if record.commit.flags & Flag.REPEATS:  # of a key: callers are told the first's place
-                record = await read_one(log, self._at, command.id, record.commit.repeats)
+                record = await read_one(
+                    log, self._at, command.type, command.id, record.commit.repeats
+                )
         except asyncio.CancelledError:
             self._machine.reads.append(command)  # the partition ended: it is judged elsewhere
             raise
         except ReplyGone as error:
             fail(command, error, outstanding)
-        except (LogRefused, CorruptRecord):
+        except (OffsetGone, CorruptRecord):
             text = "this request was executed before; its reply is no longer in the log"
             fail(command, ReplyGone(text, at=name), outstanding)
-        except LogUnavailable as error:
+        except LogError as error:
             text = f"this request was executed before; its reply can't be read now: {error}"
             fail(command, LogUnreachable(text, at=name), outstanding)
         else:
@@ -334,7 +338,7 @@ class Execution:
         """After an acknowledged append: run the reads that it allows."""
         for command in self._machine.readable(self._context.clock.monotonic()):
             actor = self._machine.residents.actor(command.type, command.id)
-            if actor.state is UNLOADED:
+            if actor.asleep:
                 self.read(command)
             else:
                 self.run_read(actor, command)
@@ -432,7 +436,7 @@ class Execution:
     def refuse_all(self, commands: Sequence[Command], error: SpawnError) -> None:
         """Tell several commands the same reason."""
         for command in commands:
-            fail(command, error, self._context.outstanding)
+            fail(command, again(error), self._context.outstanding)
 
 
 def _arguments(

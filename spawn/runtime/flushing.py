@@ -12,7 +12,7 @@ import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final
 
-from eventstore.errors import LogUnavailable, SnapshotsUnavailable
+from eventstore.errors import LogError, SnapshotError
 from eventstore.log import TopicPartition
 from eventstore.rows import ActorRow, FlushSlice, HistoryRow, KeyRow
 from eventstore.snapshots import SnapshotStore
@@ -57,8 +57,8 @@ class Flusher:
     async def flush(self) -> bool:
         """Write one checkpoint with all actors changed since the last; tell whether it stands.
 
-        Every dirty actor must be loaded. Raises: SnapshotsUnavailable - nothing was written, or
-        nobody knows; the actors stay dirty either way, and a row never replaces a newer one.
+        Every dirty actor must be loaded. Raises: SnapshotError - nothing was written, or nobody
+        knows; the actors stay dirty either way, and a row never replaces a newer one.
         """
         machine = self._machine
         if machine.fold.position <= machine.residents.base:
@@ -118,14 +118,15 @@ class Flusher:
             return _unreadable_row(captured, name)
         try:
             fingerprint, data = behavior.encode_state(captured.state)
-        except (TypeError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 - user code, or an encoder that it brought along
             fields = {
                 "actor": actor.name,
                 "revision": captured.revision,
                 "offset": captured.offset,
             }
-            text = "%s has a state that can't be stored: %s"
-            self._log.warning(text, actor.name, error, extra=fields)
+            text = "%s has a state that can't be stored: %s: %s"
+            kind = type(error).__name__
+            self._log.warning(text, actor.name, kind, error, extra=fields)
             return _unreadable_row(captured, name)
         self.state_bytes += (len(data) - self.state_bytes) * 0.01
         if len(data) > self._state_bytes_max:
@@ -156,7 +157,7 @@ def _history_rows(entries: Sequence[tuple[Actor, int, int, object]]) -> list[His
     for actor, revision, offset, state in entries:
         try:
             fingerprint, data = actor.table.behavior.encode_state(state)
-        except (TypeError, ValueError):
+        except Exception:  # noqa: BLE001 - as above
             continue  # its row tells; the log has every revision
         rows.append(
             HistoryRow(actor.table.type, actor.id.decode(), revision, offset, data, fingerprint)
@@ -180,5 +181,5 @@ async def keep_flushing(
         wanted.clear()
         try:
             await flush()
-        except (SnapshotsUnavailable, LogUnavailable):
+        except (SnapshotError, LogError):
             await asyncio.sleep(interval_s)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from copy import copy
 
 import msgspec
 
@@ -17,7 +18,7 @@ from spawn.core.ingress import COMMIT_BUCKETS_S
 from spawn.errors import ActionFailed, BodyTooLarge, KeyReused, Rejected, SpawnError
 from spawn.runtime.counts import Outstanding
 
-__all__ = ["KEY_REUSED", "fail", "refused", "settle"]
+__all__ = ["KEY_REUSED", "again", "fail", "refused", "settle"]
 
 KEY_REUSED = KeyReused.code
 
@@ -48,7 +49,7 @@ def settle(
                     offset, revision = entry.repeats, entry.first_revision
                 waiter.set_result(Answer(decision.reply_json, revision, Position(*at, offset)))
         if command.joined is not None:
-            copies = [msgspec.structs.replace(entry, command=copy) for copy in command.joined]
+            copies = [msgspec.structs.replace(entry, command=each) for each in command.joined]
             settle(copies, at, outstanding, now)
 
 
@@ -74,8 +75,18 @@ def fail(command: Command, error: SpawnError, outstanding: Outstanding) -> None:
         outstanding.refusals[error.code] += 1
     if command.waiter is not None and not command.waiter.done():
         command.waiter.set_exception(error)
-    for copy in command.joined or ():
-        fail(copy, error, outstanding)
+    for joined in command.joined or ():
+        fail(joined, again(error), outstanding)
+
+
+def again(error: SpawnError) -> SpawnError:
+    """Return the same error for somebody else.
+
+    Each who is told raises it, and that writes a traceback into the object.
+    """
+    other = copy(error)
+    other.__cause__ = error.__cause__
+    return other
 
 
 def refused(outcome: Outcome, refusal: Refusal | None, at: str) -> SpawnError:

@@ -9,10 +9,10 @@ Over 400 lines: the whole life of a partition on its node stands in one place.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from eventstore.errors import LogUnavailable, SnapshotsUnavailable
+from eventstore.errors import LogError, LogUnavailable, SnapshotError
 from eventstore.log import LogRecord, TopicPartition
 from eventstore.records import StoredRecord, decode_prefix
 from spawn.core.actors import UNLOADED, Actor, Entry
@@ -20,7 +20,14 @@ from spawn.core.behavior import Behavior
 from spawn.core.commands import Command
 from spawn.core.ingress import PartitionStatistics
 from spawn.core.partition import Partition, Phase
-from spawn.errors import Draining, OutcomeUnknown, SpawnError, StoreUnreachable
+from spawn.errors import (
+    Draining,
+    LogUnreachable,
+    OutcomeUnknown,
+    PartitionStopped,
+    SpawnError,
+    StoreUnreachable,
+)
 from spawn.runtime.activation import BATCH, Activation
 from spawn.runtime.appends import Appends
 from spawn.runtime.context import NodeContext
@@ -28,7 +35,7 @@ from spawn.runtime.counts import PartitionCounts, keep_arrivals
 from spawn.runtime.execution import STATE_READ, Execution
 from spawn.runtime.flushing import Flusher, keep_flushing
 from spawn.runtime.following import Followers
-from spawn.runtime.outcomes import fail, settle
+from spawn.runtime.outcomes import again, fail, settle
 from spawn.runtime.partition_log import PartitionLogger
 from spawn.runtime.takeover import PartitionLost, take_over
 from spawn.runtime.tasks import first_error
@@ -37,6 +44,7 @@ __all__ = ["PartitionWorker"]
 
 _ENDING: Final = (Phase.FENCED, Phase.STOPPED)
 """Between the loss of a partition and the end of its tasks calls wait for the next owner."""
+_WRITING: Final = (Phase.ACTIVE, Phase.RECOVERING)
 _DRAIN_POLL_S: Final = 0.01
 _HAND_OVER_POLL_S: Final = 0.002
 
@@ -68,6 +76,8 @@ class PartitionWorker:
         self._loads = asyncio.Event()
         self._flush = asyncio.Event()
         self._flushing = asyncio.Lock()
+        self._flush_fails = False
+        """The last flush failed, and it was said."""
 
     # --- life ------------------------------------------------------------------------------------
 
@@ -98,7 +108,7 @@ class PartitionWorker:
                     activation.read_again,
                 )
                 tasks.create_task(self._appends.run())
-                tasks.create_task(self._load(activation))
+                tasks.create_task(self._load(activation, tasks))
                 tasks.create_task(
                     keep_flushing(
                         self._flush_once,
@@ -141,6 +151,8 @@ class PartitionWorker:
     def _begin(self) -> None:
         if self.machine.residents.dirty:
             self.counts.changed_at = self._now()
+        if len(self.machine.residents.dirty) >= self._context.settings.flush_actors:
+            self._flush.set()
         self.active.set()
         self.settled.set()
         waiting, self._waiting = self._waiting, []
@@ -180,8 +192,7 @@ class PartitionWorker:
             self._tell(command, error)
 
     def _tell(self, command: Command, error: SpawnError) -> None:
-        copy = type(error)(str(error), at=error.at, hint=error.hint)
-        fail(command, copy, self._context.outstanding)
+        fail(command, again(error), self._context.outstanding)
 
     # --- calls -----------------------------------------------------------------------------------
 
@@ -246,7 +257,7 @@ class PartitionWorker:
 
     # --- loading and flushing --------------------------------------------------------------------
 
-    async def _load(self, activation: Activation) -> None:
+    async def _load(self, activation: Activation, tasks: asyncio.TaskGroup) -> None:
         machine = self.machine
         while True:
             await self._loads.wait()
@@ -256,45 +267,65 @@ class PartitionWorker:
                     machine.residents.loads[:BATCH],
                     machine.residents.loads[BATCH:],
                 )
-                await self._load_batch(activation, batch)
+                await self._load_batch(activation, batch, tasks)
 
-    async def _load_batch(self, activation: Activation, batch: Sequence[Actor]) -> None:
-        execution, machine = self._execution, self.machine
+    async def _load_batch(
+        self, activation: Activation, batch: Sequence[Actor], tasks: asyncio.TaskGroup
+    ) -> None:
+        execution = self._execution
         assert execution is not None, "only an active partition loads actors"
+        broken: Mapping[Actor, str] = {}
+        failure: SnapshotError | LogError | None = None
         try:
             broken = await activation.load(batch)
-        except (SnapshotsUnavailable, LogUnavailable) as error:
-            broken = {}
+        except (SnapshotError, LogError) as error:
             self._count_failure(error)
-            for actor in batch:
-                if actor.state is not UNLOADED:
-                    continue
-                refusal = StoreUnreachable(
-                    f"{actor.name} is not in memory and can't be loaded: {error}",
-                    at=actor.name,
-                    hint="actors in memory go on; call again when the database answers",
-                )
-                execution.refuse_all(machine.residents.load_failed(actor), refusal)
+            failure = error
         for actor in batch:
             if actor in broken:
                 self._park(execution, actor, broken[actor])
-                continue
-            if actor.state is not UNLOADED:
+            elif actor.state is UNLOADED:
+                if failure is not None:
+                    self._give_up_load(execution, actor, _not_loaded(actor, failure))
+            else:
                 self.counts.loads += 1
-            work = actor.work
-            if work is None:
-                continue
-            reads, work.reads = work.reads, []
-            for command in reads:
-                execution.read(command)
-            execution.start(actor)
+                if actor.asleep:
+                    # Not waited for: what it waits for is nobody else's matter.
+                    tasks.create_task(activation.wake(actor, tasks, self._woken))
+                else:
+                    self._go_on(execution, actor)
+
+    def _woken(self, actor: Actor, error: SpawnError | None) -> None:
+        """An actor's `on_activate` has ended, or was given up."""
+        execution = self._execution
+        if execution is None:
+            return
+        if error is None:
+            self.machine.residents.woken(actor)
+            self._go_on(execution, actor)
+        else:
+            self._log.error("%s", error, extra={"actor": actor.name, "action": "on_activate"})
+            self._give_up_load(execution, actor, error)
+
+    def _go_on(self, execution: Execution, actor: Actor) -> None:
+        """Run what waited for an actor's load."""
+        work = actor.work
+        if work is None:
+            return
+        reads, work.reads = work.reads, []
+        for command in reads:
+            execution.read(command)
+        execution.start(actor)
+
+    def _give_up_load(self, execution: Execution, actor: Actor, error: SpawnError) -> None:
+        execution.refuse_all(self.machine.residents.load_failed(actor), error)
 
     def _park(self, execution: Execution, actor: Actor, reason: str) -> None:
         self.counts.parked += 1
         execution.park(actor, reason)
 
-    def _count_failure(self, error: SnapshotsUnavailable | LogUnavailable) -> None:
-        if isinstance(error, LogUnavailable):
+    def _count_failure(self, error: SnapshotError | LogError) -> None:
+        if isinstance(error, LogError):
             self._context.outstanding.log_failures += 1
         else:
             self._context.outstanding.store_failures += 1
@@ -302,7 +333,7 @@ class PartitionWorker:
     async def _flush_once(self) -> None:
         """Load what is dirty and only known as bytes, then write one checkpoint.
 
-        Raises: SnapshotsUnavailable, LogUnavailable.
+        Raises: SnapshotError, LogError, PartitionStopped.
         """
         flusher, execution, activation = self._flusher, self._execution, self._activation
         if flusher is None or execution is None or activation is None:
@@ -315,9 +346,13 @@ class PartitionWorker:
                         for actor, reason in broken.items():
                             self._park(execution, actor, reason)
                 await flusher.flush()
-            except (SnapshotsUnavailable, LogUnavailable) as error:
+            except (SnapshotError, LogError) as error:
                 self._count_failure(error)
+                if not self._flush_fails:  # not every few seconds for as long as it lasts
+                    self._flush_fails = True
+                    self._log.warning("%s: not flushed, tried again: %s", self.at, error)
                 raise
+            self._flush_fails = False
 
     def _unloaded(self) -> Sequence[Actor]:
         """Return the dirty actors that a flush could not write whole: their keys would be lost."""
@@ -333,16 +368,20 @@ class PartitionWorker:
         lost by that. No Release is written unless all is committed.
         """
         self.refuse(Draining("the node is stopping", hint="call again: another node answers"))
-        appends, loop = self._appends, asyncio.get_running_loop()
-        if appends is None or self.machine.phase is not Phase.ACTIVE:
+        loop = asyncio.get_running_loop()
+        if self._appends is None or self.machine.phase not in _WRITING:
             return
-        while self._busy() and loop.time() < deadline:  # noqa: ASYNC110 - many things end it
+        # A partition that recovers is its own again soon: what it does not release, the next owner
+        # waits for.
+        while self._unfinished() and loop.time() < deadline:  # noqa: ASYNC110 - many things end it
             await asyncio.sleep(_DRAIN_POLL_S)
         try:
             async with asyncio.timeout_at(deadline):
                 await self._flush_once()
-        except (TimeoutError, SnapshotsUnavailable, LogUnavailable) as error:
+        except (TimeoutError, SnapshotError, LogError, PartitionStopped) as error:
             self._log.warning("%s: not flushed at the stop: %r", self.at, error)
+        while self._unfinished() and loop.time() < deadline:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(_DRAIN_POLL_S)
         if self._busy() or self.machine.phase is not Phase.ACTIVE:
             return
         value = self.machine.release()
@@ -350,7 +389,7 @@ class PartitionWorker:
             async with asyncio.timeout_at(deadline):
                 time_ms = self._context.clock.time_us() // 1000
                 await self._context.log.append(self.at, (LogRecord(None, value),), time_ms)
-        except (TimeoutError, LogUnavailable) as error:
+        except (TimeoutError, LogError) as error:
             self._log.warning("%s: its release may not stand in the log: %r", self.at, error)
 
     async def hand_over(self, deadline: float) -> bool:
@@ -384,6 +423,10 @@ class PartitionWorker:
         loop, machine = asyncio.get_running_loop(), self.machine
         while (machine.pending or machine.inflight) and loop.time() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(_DRAIN_POLL_S)
+
+    def _unfinished(self) -> bool:
+        phase = self.machine.phase
+        return phase is Phase.RECOVERING or (phase is Phase.ACTIVE and self._busy())
 
     def _busy(self) -> bool:
         machine = self.machine
@@ -452,3 +495,11 @@ class PartitionWorker:
     def state_bytes(self) -> float:
         """How large an encoded state is on average."""
         return 64.0 if self._flusher is None else self._flusher.state_bytes
+
+
+def _not_loaded(actor: Actor, failure: SnapshotError | LogError) -> SpawnError:
+    text = f"{actor.name} is not in memory and can't be loaded: {failure}"
+    hint = "actors in memory go on; call again when the {} answers"
+    if isinstance(failure, LogError):
+        return LogUnreachable(text, at=actor.name, hint=hint.format("log"))
+    return StoreUnreachable(text, at=actor.name, hint=hint.format("database"))

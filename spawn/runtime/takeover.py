@@ -7,7 +7,15 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from eventstore.codec import ClaimBody, decode_claim_body, encode_claim_body
-from eventstore.errors import LogUnavailable, SnapshotsUnavailable, UnreadableBody, UnreadablePrefix
+from eventstore.errors import (
+    LogError,
+    LogRefused,
+    LogUnavailable,
+    SnapshotError,
+    TopicMissing,
+    UnreadableBody,
+    UnreadablePrefix,
+)
 from eventstore.log import LogRecord, TopicPartition
 from eventstore.records import Claim, Prefix, StoredRecord, decode_prefix, encode_claim
 from eventstore.rows import Checkpoint
@@ -64,7 +72,7 @@ async def take_over(
 
     Raises:
         PartitionLost: another process claimed at the same moment and was first.
-        PartitionStopped: the log lost records or holds an unreadable one.
+        PartitionStopped: the log lost records, holds an unreadable one, or refuses its part.
         ForeignLog: the topic or the snapshots belong to something else.
     """
     backoff = Backoff()
@@ -77,7 +85,7 @@ async def take_over(
             async with context.takeovers:
                 await _read_to_end(context, at, machine)
                 await _claim(context, at, machine, reason)
-        except (LogUnavailable, SnapshotsUnavailable) as error:
+        except (LogUnavailable, SnapshotError) as error:
             if isinstance(error, LogUnavailable):
                 context.outstanding.log_failures += 1
             else:
@@ -90,6 +98,12 @@ async def take_over(
                 f"{at} can't be taken over: {error}",
                 at=str(at),
                 hint="nothing was written; the partition stays stopped until an operator decides",
+            ) from error
+        except (LogRefused, TopicMissing) as error:
+            raise PartitionStopped(
+                f"{at} can't be taken over: {error}",
+                at=str(at),
+                hint="mend what the log says, then restart the node; other partitions go on",
             ) from error
         if machine.displaces_live_claim:
             await asyncio.sleep(WAIT_S)
@@ -249,6 +263,6 @@ async def lost_to(context: NodeContext, at: TopicPartition, machine: Partition) 
                 record = decode_prefix(stored.value) if owner is not None else None
                 if record is not None and record.claim == claim:
                     return PartitionLost(at, owner, stored.offset)
-    except (LogUnavailable, UnreadablePrefix):
-        pass
+    except (LogError, UnreadablePrefix):
+        pass  # a courtesy: the loss stands without it
     return PartitionLost(at, None, end - 1)

@@ -99,7 +99,10 @@ class Actor(Generic[State, Event]):
 
     @property
     def request_id(self) -> str:
-        """The same in every run of this command: its number, its idempotency key, or a digest."""
+        """The same in every run of this command, and another one for every other command.
+
+        32 hex digits made of the actor's type and id and the request's number or idempotency key.
+        """
         return request_of(self.__spawn_run__)
 
     @property
@@ -186,7 +189,10 @@ class Actor(Generic[State, Event]):
         """
 
     def on_activate(self) -> Awaitable[None] | None:
-        """Called (plain or async) when the actor comes into memory. It changes nothing."""
+        """Called (plain or async) when the actor comes into memory. It changes nothing.
+
+        Once per activation, before the first command or read; within 10 s, or these are refused.
+        """
 
     def __init__(self) -> None:
         raise TypeError(

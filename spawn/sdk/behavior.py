@@ -88,11 +88,11 @@ class ClassBehavior:
         try:
             state = self._definition.initial(actor_id)
             self._definition.check_state(state)
+            return state if self._copy is None else self._copy(state)
         except Exception as error:
             raise UnreadableBody(
                 f"initial of {self.type}/{actor_id} raised {cause(error)}"
             ) from error
-        return state if self._copy is None else self._copy(state)
 
     def decode_arguments(self, action: str, payload: bytes) -> tuple[Any, ...]:
         return self.plans[action].parameters.decode(payload)
@@ -103,11 +103,13 @@ class ClassBehavior:
         self, action: str, actor_id: str, state: Any, revision: int, time_us: int, command: Command
     ) -> Decision | Awaitable[Decision]:
         is_async, function, passed, plan = self._running[action]
-        if self._copy is not None:
-            state = self._copy(before := state)
-        else:
-            before = state
+        before = state
         run = Run(self.type, actor_id, state, revision, time_us, command, self._kinds)
+        if self._copy is not None:
+            try:
+                run.state = state = self._copy(before)
+            except Exception as error:  # noqa: BLE001 - what user code's copy raises is its failure
+                return self._fail(plan, run, before, error)
         if is_async:
             return self._run_async(plan, run, command, before)
         instance = _new(self.cls)
@@ -203,9 +205,12 @@ class ClassBehavior:
         self, action: str, actor_id: str, state: Any, revision: int, time_us: int, command: Command
     ) -> Any | Awaitable[Any]:
         plan = self.plans[action]
-        if self._copy is not None:
-            state = self._copy(state)
         run = Run(self.type, actor_id, state, revision, time_us, command, self._kinds, _READ_ONLY)
+        if self._copy is not None:
+            try:
+                run.state = self._copy(state)
+            except Exception as error:
+                raise ActionFailed(_log_failure(plan, run, error)) from error
         if plan.info.is_async:
             return self._read_async(plan, run, command)
         try:
@@ -250,10 +255,10 @@ class ClassBehavior:
     # --- activation ------------------------------------------------------------------------------
 
     async def on_activate(self, actor_id: str, state: Any, revision: int) -> None:
-        if self._copy is not None:
-            state = self._copy(state)
         run = Run(self.type, actor_id, state, revision, 0, None, self._kinds, _ACTIVATING)
         try:
+            if self._copy is not None:
+                run.state = self._copy(state)
             done = new_instance(self.cls, run).on_activate()
             if inspect.isawaitable(done):
                 await done

@@ -16,6 +16,7 @@ from spawn.core.decision import EncodedState, EventData
 from spawn.errors import SchemaIncompatible
 from spawn.sdk.avro_schema import avro_schema, schema_text
 from spawn.sdk.carrying import encode_json
+from spawn.sdk.causes import cause
 from spawn.sdk.definition import ActorDefinition
 from spawn.sdk.reading import Reader, reader_of
 from spawn.sdk.run import EventKind
@@ -96,7 +97,12 @@ class History:
         """Fold stored events into a state. Raises: UnreadableBody."""
         evolve, copy = self._definition.evolve, self._definition.copy
         if copy is not None:
-            state = copy(state)  # whoever keeps it must not see what evolve does to it
+            try:
+                state = copy(state)  # whoever keeps it must not see what evolve does to it
+            except Exception as error:
+                raise UnreadableBody(
+                    f"the state of {self._type}/{actor_id} can't be copied: {cause(error)}"
+                ) from error
         for name, fingerprint, data in events:
             event = self._reader(self._event_readers, fingerprint, f"event {name}")(data)
             try:

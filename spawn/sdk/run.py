@@ -69,26 +69,32 @@ def deadline_of(run: Run) -> datetime:
 def request_of(run: Run) -> str:
     """Return the command's request id, made once for all its runs; empty without a command.
 
-    The number of a numbered request, else the idempotency key, else a digest of the command and
-    the instant of its first run.
+    A digest of the actor's name and what tells the command from its others: the number of
+    a numbered request, else the idempotency key, else its first run and what it asks for.
+    Other partitions and actors use numbers and keys again, so neither is told as it is.
     """
     command = run.command
     if command is None:
         return ""
     if not command.request_id:
-        if command.request is not None:
-            command.request_id = f"{command.request.session.hex()}/{command.request.n}"
-        else:
-            command.request_id = command.key_text or _digest(run, command)
+        command.request_id = _digest(run, command)
     return command.request_id
 
 
 def _digest(run: Run, command: Command) -> str:
     import hashlib
 
-    place = f"{run.type_name}/{run.id}/{run.revision}/{run.time_us}/{command.deadline!r}"
-    parts = (place.encode(), command.action.encode(), command.payload)
-    return hashlib.blake2b(b"\0".join(parts), digest_size=16).hexdigest()
+    told: tuple[object, ...]
+    if command.request is not None:
+        told = ("request", command.request.session, command.request.n)
+    elif command.key_text:
+        told = ("key", command.key_text)
+    else:
+        instant = run.revision, run.time_us, command.deadline
+        told = ("run", *instant, command.action, command.payload)
+    # By its repr, since ids and keys may hold whatever would stand between them.
+    name = repr((run.type_name, run.id, *told)).encode()
+    return hashlib.blake2b(name, digest_size=16).hexdigest()
 
 
 def dice_of(run: Run) -> Random:

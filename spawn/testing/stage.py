@@ -23,7 +23,7 @@ from spawn.core.ids import topic_of
 from spawn.core.ingress import Awaiter
 from spawn.core.partition import Partition
 from spawn.errors import ActionFailed, SpawnError
-from spawn.runtime.activation import Activation
+from spawn.runtime.activation import Activation, tell_activated
 from spawn.runtime.clock import random_id
 from spawn.runtime.context import NodeContext, RuntimeSettings
 from spawn.runtime.counts import PartitionCounts
@@ -242,6 +242,9 @@ class Stage:
                 while True:
                     wake.clear()
                     for actor, broken in await self._load(machine):
+                        if broken is None and actor.asleep:
+                            await tell_activated(actor)
+                            machine.residents.woken(actor)
                         self._start(execution, actor, broken)
                     settled = await self._append(machine)
                     if settled is not None:

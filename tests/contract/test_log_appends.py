@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from eventstore.errors import LogRefused, LogUnavailable
+from eventstore.errors import LogForbidden, LogRefused, LogTooLarge, LogUnavailable
 from eventstore.kafka_log import KafkaLog, KafkaSettings, connection
 from eventstore.log import LogRecord, TopicPartition
 from tests.contract.log_contract import MIB, TIME_MS, batch
@@ -146,6 +146,23 @@ async def test_a_batch_that_may_be_stored_is_not_sent_again(
         await append
     await asyncio.sleep(0.3)
     assert broker.produced.empty()
+    await _warm_up(log, broker, A)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [(29, LogForbidden), (31, LogForbidden), (53, LogForbidden), (10, LogTooLarge),
+     (18, LogTooLarge), (17, LogRefused)],
+)  # fmt: skip
+async def test_a_refusal_is_told_by_its_kind(
+    log: KafkaLog, broker: ScriptedBroker, code: int, kind: type[Exception]
+) -> None:
+    """Want of rights may pass, a smaller batch may be taken; the rest is for good."""
+    append = _begin(log, A)
+    (await _next(broker)).answer((code, -1))
+    with pytest.raises(kind) as refused:
+        await append
+    assert type(refused.value) is kind
     await _warm_up(log, broker, A)
 
 

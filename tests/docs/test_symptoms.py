@@ -14,6 +14,8 @@ from spawn.core.behavior import TypeSettings
 from spawn.core.ids import ID_BYTES_MAX
 from spawn.core.keys import KEYS_MAX
 from spawn.core.partition import Limits
+from spawn.core.residents import HISTORY_MAX
+from spawn.runtime.activation import HOOK_S
 from spawn.runtime.context import RuntimeSettings
 from tests.docs.pages import ROOT
 
@@ -81,8 +83,14 @@ def test_the_limits_are_those_of_the_code() -> None:
     assert rows["request body"] == _mib(defaults["http.body_limit"])
     assert _mib(runtime.state_bytes_max) in rows["a state"]
     assert rows["one commit: body, events, state, reply"] == _mib(limits.commit_bytes_max)
-    assert _mib(limits.batch_bytes_max) in rows["an append"]
-    assert f"{limits.batch_records_max:,} records" in rows["an append"]
+    append = rows["an append: records with their keys and prefixes"]
+    assert _mib(limits.batch_bytes_max) in append
+    assert f"{limits.batch_records_max:,} records" in append
+    changed = rows["changed actors of a partition that no flush has written"]
+    assert changed == f"{limits.dirty_max:,}"
+    past = rows["states of a partition kept for time travel until a flush"]
+    assert past == f"{HISTORY_MAX:,}"
+    assert rows["`on_activate`"] == f"{HOOK_S:g} s"
     assert f"{limits.uncommitted_max:,}" == rows["uncommitted commands of a partition"]
     remembered = rows["numbered requests that a partition remembers, for 15 min"]
     assert f"{limits.sessions_max:,} sessions" in remembered

@@ -11,13 +11,16 @@ import pytest
 
 from eventstore.errors import UnreadableBody
 from eventstore.log import LogRecord, TopicPartition, TopicSettings
-from eventstore.memory_log import Fault
+from eventstore.memory_log import Fault, MemoryLog
+from eventstore.records import Release, decode_prefix
 from eventstore.rows import ActorName, Loaded
 from spawn.core.behavior import ActionInfo, TypeSettings
 from spawn.core.commands import Command
 from spawn.core.decision import EventData
 from spawn.core.keys import digest_key
+from spawn.core.partition import Partition, Phase
 from spawn.errors import ActorParked, OutcomeUnknown, PartitionStopped, StartRefused
+from spawn.runtime import appends
 from spawn.runtime.activation import Activation
 from spawn.runtime.dispatcher import NodeDispatcher
 from spawn.runtime.node import Node
@@ -206,3 +209,74 @@ async def test_an_async_read_is_answered_though_its_partition_stops() -> None:
         async with asyncio.timeout(5):
             with pytest.raises(PartitionStopped):
                 await reading
+
+
+async def test_a_drained_partition_that_recovers_is_released_all_the_same() -> None:
+    """Else the next owner waits for a lease that nobody uses."""
+    cluster = Cluster()
+    async with cluster.node() as node:
+        await add(node, 1)
+        cluster.log.fail(AT, Fault.LOST, Fault.LOST, Fault.LOST, Fault.LOST)
+        waiting = add(node, 2)
+        worker = worker_of(node)
+        while worker.machine.phase is not Phase.RECOVERING:
+            await asyncio.sleep(0.001)
+        await worker.drain(asyncio.get_running_loop().time() + 5)
+        assert await waiting == 2
+    assert isinstance(decode_prefix(cluster.log.records(AT)[-1].value), Release)
+
+
+async def test_a_long_gap_is_folded_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With turns of the event loop between; the batch behind it counts."""
+    pieces: list[int] = []
+    observe = Partition.observe
+
+    def counted(machine: Partition, records: Sequence[Any]) -> Sequence[Any]:
+        pieces.append(len(records))
+        return observe(machine, records)
+
+    monkeypatch.setattr(Partition, "observe", counted)
+    cluster = Cluster()
+    cluster.log = MemoryLog(chunk_records=100_000)
+    async with cluster.node() as node:
+        await add(node, 1)
+        cluster.log.put(AT, *[LogRecord(b"x", b"hello")] * 9_000)
+        assert list(await asyncio.gather(add(node, 2), add(node, 1, "b"))) == [2, 1]
+        assert len(pieces) >= 5
+        assert max(pieces) <= 2_000
+        assert await numbers(node) == [1, 2]
+
+
+async def test_a_gap_is_read_up_to_the_foreign_claim_only() -> None:
+    """What a new owner wrote since then is not this one's matter."""
+    cluster = Cluster(partitions=2)
+    async with cluster.node() as node:
+        worker = node._served["List"].workers[1]
+        other = TopicPartition(TOPIC, 1)
+        thief = Node(cluster.plan(Lists()))
+        stealing = asyncio.ensure_future(thief._workers[1].serve("steal"))
+        await thief._workers[1].active.wait()
+        stealing.cancel()
+        await asyncio.wait([stealing])
+        cluster.log.put(other, *[LogRecord(b"x", b"hello")] * 50_000)
+        machine = worker.machine
+        assert machine.phase is Phase.ACTIVE
+        worker.look()
+        while worker.machine is machine:
+            await asyncio.sleep(0.01)
+        assert machine.fold.position < 10
+
+
+async def test_an_append_that_took_long_is_read_again_before_it_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Commits and Barriers alike (log protocol 11)."""
+    monkeypatch.setattr(appends, "SLOW_APPEND_S", 0.0)
+    cluster = Cluster()
+    async with cluster.node() as node:
+        assert await add(node, 1) == 1
+        await asyncio.sleep(0.3)  # the lease runs out
+        assert await numbers(node) == [1]
+        assert await add(node, 2) == 2
+        assert node.statistics().partitions[0].recoveries == 0
+        assert node.statistics().ready

@@ -65,11 +65,26 @@ class Curious(Actor[Empty]):
         self.log.warning("awake")
 
 
-def look(sent: Command | None = None, *, revision: int = 3, time_us: int = TIME_US) -> None:
+def look(
+    sent: Command | None = None,
+    *,
+    actor_id: str = "a",
+    revision: int = 3,
+    time_us: int = TIME_US,
+) -> None:
     """Run `look` of a command."""
     behavior = ClassBehavior(Curious)
     sent = sent or command(behavior, "look")
-    assert isinstance(behavior.run("look", "a", Empty(), revision, time_us, sent), Decision)
+    assert isinstance(behavior.run("look", actor_id, Empty(), revision, time_us, sent), Decision)
+
+
+def request_ids(*sent: Command, actor_id: str = "a") -> list[str]:
+    """Run `look` of each command; return what it was told."""
+    told = []
+    for each in sent:
+        look(each, actor_id=actor_id)
+        told.append(str(SEEN["request_id"]))
+    return told
 
 
 def test_the_random_source_can_be_repeated() -> None:
@@ -87,12 +102,14 @@ def test_the_random_source_can_be_repeated() -> None:
 
 
 def test_the_request_id_is_the_same_in_every_run_of_a_command() -> None:
-    """A number, a key, or a digest; two commands have two."""
+    """Of a number, of a key, or of the first run; two commands have two."""
     behavior = ClassBehavior(Curious)
-    look(command(behavior, "look", request=RequestNumber(b"\xab" * 16, 7, 1, 0)))
-    assert SEEN["request_id"] == "ab" * 16 + "/7"
-    look(command(behavior, "look", key=UserKey(b"k" * 16, b"p" * 16), key_text="order-7"))
-    assert SEEN["request_id"] == "order-7"
+    for more in (
+        {"request": RequestNumber(b"\xab" * 16, 7, 1, 0)},
+        {"key": UserKey(b"k" * 16, b"p" * 16), "key_text": "order-7"},
+    ):
+        told = request_ids(command(behavior, "look", **more), command(behavior, "look", **more))
+        assert len(set(told)) == 1
     sent = command(behavior, "look")
     look(sent)
     first = SEEN["request_id"]
@@ -101,6 +118,26 @@ def test_the_request_id_is_the_same_in_every_run_of_a_command() -> None:
     look(command(behavior, "look"), time_us=TIME_US + 50)
     assert SEEN["request_id"] != first
     assert len(str(first)) == 32
+
+
+def test_two_commands_never_share_a_request_id() -> None:
+    """Sessions number per partition and keys belong to an actor: neither is enough by itself."""
+    behavior = ClassBehavior(Curious)
+    numbered = [
+        command(behavior, "look", request=RequestNumber(bytes(15) + bytes([s]), n, 1, 0))
+        for s in range(2)
+        for n in (7, 8)
+    ]
+    keyed = [
+        command(behavior, "look", key=UserKey(b"k" * 16, b"p" * 16), key_text=text)
+        for text in ("order-7", f"{bytes(16).hex()}/7")
+    ]
+    told = request_ids(*numbered, *keyed)
+    for sent in (*numbered, *keyed):
+        sent.request_id = ""
+    told += request_ids(*numbered, *keyed, actor_id="b")
+    assert len(set(told)) == 12
+    assert {len(each) for each in told} == {32}
 
 
 def test_the_deadline_is_told_in_the_time_of_the_record() -> None:
