@@ -80,7 +80,6 @@ class Routes:
         limits: HttpLimits,
         access: Access,
         new_error_id: Callable[[], str],
-        now_us: Callable[[], int],
     ) -> None:
         self.counts = metrics.HttpCounts()
         self.closing = False
@@ -91,7 +90,6 @@ class Routes:
         self._limits = limits
         self._access = access
         self._new_error_id = new_error_id
-        self._now_us = now_us
         self._registry = metrics.new_registry(ingress, self.counts)
         self._pages = Pages(ingress)
 
@@ -292,7 +290,7 @@ class Routes:
             self._suggest(Match("invoke", called.type, called.id, called.action), error)
             return problem_of(error, f"call {index} of {request_line(asked)}")
 
-        body = await run_batch(self._ingress, calls, timeout_s, asked.caller, self._now_us, failure)
+        body = await run_batch(self._ingress, calls, timeout_s, asked.caller, failure)
         return Response(200, body)
 
     async def _stream(
@@ -320,7 +318,7 @@ class Routes:
 
     def _request(self, asked: Asked) -> RequestNumber | None:
         if REQUEST in asked.headers:
-            return parse_request(asked.headers.getall(REQUEST), self._now_us())
+            return parse_request(asked.headers.getall(REQUEST))
         return None
 
     # --- errors -----------------------------------------------------------------------------------

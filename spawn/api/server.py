@@ -20,7 +20,6 @@ from spawn.api.connection import Connection, ConnectionFactory
 from spawn.api.routes import HttpLimits, Routes
 from spawn.core.ingress import Ingress
 from spawn.errors import InvalidSettings, PortTaken, StartRefused
-from spawn.runtime.clock import SystemClock
 
 __all__ = ["HttpLimits", "HttpServer", "reserve"]
 
@@ -36,7 +35,7 @@ _CUT_S: Final = 0.1
 class HttpServer:
     """Serves one `Ingress`; started once, stopped once.
 
-    The clock, settings and dice are the caller's: `new_error_id` makes the id under which an
+    Settings and dice are the caller's: `new_error_id` makes the id under which an
     unforeseen error is logged and told.
     """
 
@@ -50,7 +49,6 @@ class HttpServer:
         limits: HttpLimits | None = None,
         access: Access | None = None,
         tls: ssl.SSLContext | None = None,
-        now_us: Callable[[], int] | None = None,
         express: bool = True,
     ) -> None:
         """Make a server; without `express` aiohttp serves everything, as tests compare it.
@@ -63,9 +61,7 @@ class HttpServer:
         self._express = express
         self._tls = tls
         access = access or Access(host=host)
-        self._routes = Routes(
-            ingress, self._limits, access, new_error_id, now_us or SystemClock().time_us
-        )
+        self._routes = Routes(ingress, self._limits, access, new_error_id)
         self._connections: ConnectionFactory | None = None
         self._listener: asyncio.Server | None = None
         self._loop: asyncio.AbstractEventLoop

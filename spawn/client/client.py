@@ -10,10 +10,10 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
-from spawn.client.numbering import Numbers
 from spawn.client.transport import Request, Transport
 from spawn.core.commands import Command
 from spawn.core.ids import partition_of
+from spawn.core.numbering import Numbers
 from spawn.errors import InvalidId, InvalidTarget, NotStarted, SpawnError, Unavailable
 from spawn.runtime.clock import SystemClock, random_id
 from spawn.sdk.actor import Actor, definition_of, is_actor_type

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from spawn.client.numbering import Drawn, Numbers
 from spawn.client.problems import RECORDED, error_of_problem
+from spawn.core.numbering import Drawn, Numbers
 from spawn.errors import (
     NodeUnreachable,
     NotStarted,

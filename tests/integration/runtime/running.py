@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from eventstore.memory_snapshots import MemorySnapshots
 from spawn.core.behavior import Behavior
 from spawn.core.commands import Command
 from spawn.core.ingress import Call
+from spawn.runtime.clock import Clock
 from spawn.runtime.context import RuntimeSettings
 from spawn.runtime.dispatcher import NodeDispatcher
 from spawn.runtime.node import Node, NodePlan
@@ -34,10 +36,12 @@ class Cluster:
         self.settings = RuntimeSettings(**{"flush_interval_s": 1000.0, **settings})
 
     @contextlib.asynccontextmanager
-    async def node(self, behavior: Behavior | None = None) -> AsyncIterator[NodeDispatcher]:
+    async def node(
+        self, behavior: Behavior | None = None, *, clock: Clock | None = None
+    ) -> AsyncIterator[NodeDispatcher]:
         """Run a node that serves all partitions of the type while the body runs."""
         await self.log.create({TOPIC: TopicSettings(partitions=self.partitions)})
-        node = Node(self.plan(behavior or Lists()))
+        node = Node(dataclasses.replace(self.plan(behavior or Lists()), clock=clock))
         async with node.running() as dispatcher:
             await node.serving.wait()
             yield dispatcher
