@@ -235,6 +235,8 @@ async def _serve(
                 body_bytes_max=settings.http.body_limit_bytes,
                 timeout_default_s=settings.http.timeout_s,
                 timeout_max_s=settings.http.timeout_max_s,
+                connections_max=settings.http.connections_max,
+                keep_alive_s=settings.http.keep_alive_s,
             ),
             access=access,
             tls=tls,

@@ -17,7 +17,8 @@ from aiohttp.streams import StreamReader
 
 from spawn.api.access import Access
 from spawn.api.connection import Connection, ConnectionFactory
-from spawn.api.routes import HttpLimits, Routes
+from spawn.api.limits import HttpLimits
+from spawn.api.routes import Routes
 from spawn.core.ingress import Ingress
 from spawn.errors import InvalidSettings, PortTaken, StartRefused
 
@@ -26,6 +27,8 @@ __all__ = ["HttpLimits", "HttpServer", "reserve"]
 _BACKLOG: Final = 1024
 """Connections that the kernel holds until we accept them: a burst of callers, or a restart under
 a supervisor that keeps the socket open, must not be refused."""
+_HANDSHAKE_S: Final = 10.0
+"""For TLS to be agreed upon: a connection counts from then on, so until then it must be short."""
 _TAKEN_S: Final = 0.05
 """For the request of a connection that was taken just before the end: it follows at once."""
 _CUT_S: Final = 0.1
@@ -90,10 +93,15 @@ class HttpServer:
             request_factory=self._new_request,
             access_log=None,
         )
+        handshake_s = None if self._tls is None else _HANDSHAKE_S
         try:
             if sock is not None:
                 self._listener = await loop.create_server(
-                    self._connections, sock=sock, backlog=_BACKLOG, ssl=self._tls
+                    self._connections,
+                    sock=sock,
+                    backlog=_BACKLOG,
+                    ssl=self._tls,
+                    ssl_handshake_timeout=handshake_s,
                 )
             else:
                 self._listener = await loop.create_server(
@@ -102,6 +110,7 @@ class HttpServer:
                     self._port,
                     backlog=_BACKLOG,
                     ssl=self._tls,
+                    ssl_handshake_timeout=handshake_s,
                 )
         except OSError as error:
             raise _no_listening(self._host, self._port, error) from error

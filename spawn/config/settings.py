@@ -184,6 +184,12 @@ class HttpSettings:
     body_limit_bytes: int = _setting(1024**2, readers.size(1024, 4 * 1024**2))
     """The largest request body. A commit holds body, events and reply and has at most 6 MiB, so
     this can't be raised much."""
+    connections_max: int = _setting(10_000, readers.integer(1, 1_000_000))
+    """Connections that a node holds at once, streams and waiting calls included. One more is
+    answered 503 (`too-many-waiting`) and closed. Each needs a file of the process (`ulimit -n`)."""
+    keep_alive_s: float = _setting(75.0, readers.duration(1, 3600))
+    """How long a connection may be without a request before it is closed. Let it be longer than a
+    proxy in front keeps its connections (mostly 60 s)."""
     timeout_s: float = _setting(60.0, readers.duration(0.001, 3600))
     """How long a call without `Spawn-Timeout` waits for its outcome."""
     timeout_max_s: float = _setting(600.0, readers.duration(60, 86_400))

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from functools import cache
 
 from spawn import error_pages
+from spawn.api import HttpLimits
 from spawn.api.heads import HEAD_BYTES_MAX
 from spawn.config import SETTINGS
 from spawn.core.behavior import TypeSettings
@@ -95,6 +96,16 @@ def test_the_limits_are_those_of_the_code() -> None:
     assert f"{defaults['http.timeout_max']:g} s" in rows["how long a call waits"]
     head = rows["head of a request: request line, each header field"]
     assert head == f"{HEAD_BYTES_MAX:,} bytes"
+    http = HttpLimits()
+    assert rows["connections of a node"] == f"{http.connections_max:,}"
+    assert http.connections_max == defaults["http.connections_max"]
+    assert rows["a connection without a request"] == f"{http.keep_alive_s:g} s"
+    assert http.keep_alive_s == defaults["http.keep_alive"]
+    head_time = rows["until the head of a request is whole"]
+    assert head_time == f"{http.head_s:g} s from its first byte"
+    rate = f"{http.body_s:g} s, or its size at {http.body_bytes_per_s // 1024} KiB/s"
+    assert rate in rows["until the body of a request is whole"]
+    assert rows["a client that takes nothing of its answers"] == f"{http.stalled_s:g} s"
 
 
 def _cells(page: str) -> Iterator[list[str]]:
