@@ -227,9 +227,10 @@ class Routes:
             return json_response(200, {"live": True})
         if route == "ready":
             statistics = self._ingress.statistics()
-            status = 200 if statistics.ready else 503
-            reasons = list(statistics.reasons)
-            return json_response(status, {"ready": statistics.ready, "reasons": reasons})
+            told: dict[str, object] = {"ready": statistics.ready}
+            if self._access.knows_token(asked.headers):
+                told["reasons"] = list(statistics.reasons)
+            return json_response(200 if statistics.ready else 503, told)
         if route == "metrics":
             return Response(200, metrics.render(self._registry), metrics.CONTENT_TYPE)
         return self._pages.answer(match)

@@ -168,7 +168,7 @@ class HttpSettings:
     """File that holds the token, read at the start; white space around it is left out."""
     tls_cert: str = _setting("", readers.file)
     """File with the certificate (PEM, with those between it and the authority): the node then
-    serves HTTPS alone."""
+    serves HTTPS alone. It is read again when it has changed, so a renewal needs no restart."""
     tls_key: str = _setting("", readers.file)
     """File with the certificate's private key (PEM, without a password)."""
     insecure: bool = _setting(False, readers.switch, flag="--insecure")
