@@ -16,6 +16,8 @@ from spawn.config.secret import Secret, SecretUrl
 
 __all__ = [
     "FILE_NAME",
+    "LOG_FORMATS",
+    "LOG_LEVELS",
     "SETTINGS",
     "ActorSettings",
     "HttpSettings",
@@ -32,6 +34,8 @@ __all__ = [
 ]
 
 FILE_NAME: Final = "spawn.toml"
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+LOG_FORMATS: Final = ("auto", "json", "text")
 _NO_SECRET: Final = Secret()
 
 
@@ -247,10 +251,10 @@ class NodeSettings:
 class LogSettings:
     """What a node writes to stderr."""
 
-    level: str = _setting("info", readers.choice("debug", "info", "warning", "error"))
+    level: str = _setting("info", readers.choice(*LOG_LEVELS))
     """The least level that is written: `debug`, `info`, `warning` or `error`. No level logs single
     commits."""
-    format: str = _setting("auto", readers.choice("auto", "json", "text"))
+    format: str = _setting("auto", readers.choice(*LOG_FORMATS))
     """`json`: one object a line, for collectors. `text`: for people. `auto`: text on a terminal,
     JSON elsewhere."""
 
