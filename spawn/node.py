@@ -201,8 +201,17 @@ async def _serve(
     stop: _Stop,
     listener: socket.socket,
 ) -> None:
+    # The address is for calls between systems. In this release nothing here connects to it.
     if not settings.nats.url:
-        options.say("no NATS address (SPAWN_NATS_URL): calls between systems are off")
+        options.say(
+            "no NATS address (SPAWN_NATS_URL): calls between systems are off (they come in a later "
+            "release)"
+        )
+    elif settings.source("nats.url").kind not in ("default", "development"):
+        options.say(
+            "a NATS address is set, but calls between systems come in a later release: only "
+            "`spawn doctor` connects to it"
+        )
     with stop.cancels():
         topics = await prepare(settings, target, adapters, options)
         await options.on_prepared()

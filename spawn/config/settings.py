@@ -128,11 +128,12 @@ class PostgresSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NatsSettings:
-    """Calls between systems."""
+    """Calls between systems, which are not built yet."""
 
     url: SecretUrl = _setting(SecretUrl(), readers.nats_url)
     """Address of a NATS server, like `nats://host:4222`, or `tls://host:4222`, which insists on
-    TLS. Without one a node starts all the same and says that calls between systems are off."""
+    TLS. In this release only `spawn doctor` connects to it: calls between systems come later. A
+    node starts with and without one."""
     tls_ca: str = _setting("", readers.file)
     """File with the certificates (PEM) of the authorities that the server's certificate is trusted
     from. Without one those of the system count."""

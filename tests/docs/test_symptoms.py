@@ -9,13 +9,17 @@ from functools import cache
 
 from spawn import error_pages
 from spawn.api import HttpLimits
+from spawn.api.batch import CALLS_MAX
+from spawn.api.commits import LIMIT_MAX, STREAMS_MAX
 from spawn.api.heads import HEAD_BYTES_MAX
 from spawn.config import SETTINGS
 from spawn.core.behavior import TypeSettings
 from spawn.core.ids import ID_BYTES_MAX
 from spawn.core.keys import KEYS_MAX
 from spawn.core.partition import Limits
+from spawn.runtime.commits import LIST_BYTES_MAX
 from spawn.runtime.context import RuntimeSettings
+from spawn.runtime.following import QUEUE_BYTES_MAX, QUEUE_MAX
 from tests.docs.pages import ROOT
 
 _PAGE = (ROOT / "docs" / "symptoms.md").read_text(encoding="utf-8")
@@ -96,6 +100,12 @@ def test_the_limits_are_those_of_the_code() -> None:
     assert f"{defaults['http.timeout_max']:g} s" in rows["how long a call waits"]
     head = rows["head of a request: request line, each header field"]
     assert head == f"{HEAD_BYTES_MAX:,} bytes"
+    assert rows["calls of a batch"] == f"{CALLS_MAX:,}"
+    listed = f"{LIMIT_MAX:,} asked for, {_mib(LIST_BYTES_MAX)} together"
+    assert rows["commits in a list of events"] == listed
+    assert rows["streams of events (`?follow`) of a node"] == f"{STREAMS_MAX:,}"
+    waiting = f"{QUEUE_MAX:,}, {_mib(QUEUE_BYTES_MAX)} together"
+    assert rows["commits that wait for one who follows"] == waiting
     http = HttpLimits()
     assert rows["connections of a node"] == f"{http.connections_max:,}"
     assert http.connections_max == defaults["http.connections_max"]

@@ -18,6 +18,7 @@ from spawn.runtime.clock import Clock
 from spawn.runtime.context import RuntimeSettings
 from spawn.runtime.dispatcher import NodeDispatcher
 from spawn.runtime.node import Node, NodePlan
+from spawn.runtime.partition_worker import PartitionWorker
 from tests.unit.core.harness import Lists
 
 SYSTEM = "test"
@@ -93,3 +94,16 @@ def call(action: str, payload: bytes = b"", **more: Any) -> Call:
     return Call(
         **{"type": "List", "id": "a", "timeout_s": 5.0, **more}, action=action, payload=payload
     )
+
+
+def worker_of(node: NodeDispatcher) -> PartitionWorker:
+    """Return the worker of a node's first partition."""
+    return node._served["List"].workers[0]
+
+
+async def flushed(node: NodeDispatcher) -> None:
+    """Wait until everything committed so far stands in the store."""
+    machine = worker_of(node).machine
+    position = machine.fold.position
+    while machine.residents.base < position:
+        await asyncio.sleep(0.01)
