@@ -37,7 +37,10 @@ async def test_a_head_that_does_not_end_is_answered_408(express: bool, begun: by
             drip.cancel()
         assert (reply.status, reply.json()["code"]) == (408, "request-too-slow")
         assert (reply.json()["at"], reply.headers["connection"]) == ("head", "close")
-        assert await wire.closed()
+        try:
+            assert await wire.closed()
+        except ConnectionResetError:
+            pass  # a byte was on its way
 
 
 async def _drip(served: Served) -> None:
@@ -69,8 +72,8 @@ async def test_a_body_without_a_length_has_its_time_too(express: bool) -> None:
 
 
 async def test_a_large_body_has_the_time_of_its_size(express: bool) -> None:
-    """Twice as long as the least time, at the rate that is asked for."""
-    limits = HttpLimits(head_s=0.05, body_s=0.05, body_bytes_per_s=10)
+    """Five seconds here: a hundred times the least time."""
+    limits = HttpLimits(head_s=0.05, body_s=0.05, body_bytes_per_s=1)
     async with serving(limits, express=express) as served:
         served.wire.send(HEAD + b"\r\n12")
         await asyncio.sleep(0.25)
@@ -78,7 +81,7 @@ async def test_a_large_body_has_the_time_of_its_size(express: bool) -> None:
         assert (await served.wire.reply()).body == b"12345"
         # And the time of a head that begins then is its own again.
         served.wire.send(b"P")
-        async with asyncio.timeout(0.35):
+        async with asyncio.timeout(3):
             assert (await served.wire.reply()).status == 408
 
 
