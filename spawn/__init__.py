@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from spawn.client import Client
+    from spawn.client.client import Client
     from spawn.errors import (
         ActionFailed,
         BodyMismatch,
@@ -50,7 +50,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Actor": "spawn.sdk.actor",
-    "Client": "spawn.client",
+    "Client": "spawn.client.client",
     "System": "spawn.sdk.system",
     "action": "spawn.sdk.actions",
     "actor": "spawn.sdk.settings",

@@ -7,7 +7,7 @@ named with the setting that it stands in. Passwords are read for each connection
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qs, urlsplit
@@ -23,6 +23,7 @@ from eventstore.kafka_log import (
 )
 from eventstore.postgres_snapshots import PostgresSnapshots
 from eventstore.tls_files import TlsFiles
+from spawn.api.access import is_loopback
 from spawn.config import Secret, Settings
 from spawn.errors import InvalidSettings, StartRefused
 
@@ -36,9 +37,12 @@ __all__ = [
     "snapshots",
     "to_kafka",
     "to_nats",
+    "unprotected",
 ]
 
 _SECRET_BYTES_MAX: Final = 64 * 1024
+_SSLMODES_SAFE: Final = ("require", "verify-ca", "verify-full")
+"""What insists on TLS; `prefer`, the default, goes on without it."""
 _URI_FILES: Final = ("sslrootcert", "sslcert", "sslkey", "sslcrl", "passfile")
 
 
@@ -212,6 +216,60 @@ def _secret(given: Secret, file: str) -> Callable[[], str]:
 def _content(file: str) -> str:
     with Path(file).open("rb") as opened:
         return opened.read(_SECRET_BYTES_MAX).decode("utf-8", errors="replace").rstrip("\r\n")
+
+
+class Unprotected(NamedTuple):
+    """A connection to another machine on which others may listen or write."""
+
+    key: str
+    """The setting that makes it so."""
+    text: str
+    mend: str
+
+
+def unprotected(settings: Settings) -> Iterator[Unprotected]:
+    """Yield the connections to log and database that leave this machine without TLS (pure)."""
+    kafka = settings.kafka
+    servers = [_host_of(server) for server in kafka.bootstrap_servers.split(",") if server]
+    if (far := _far(servers)) and not kafka.security_protocol.endswith("SSL"):
+        text = f"kafka.security_protocol is {kafka.security_protocol}, and {far} is another machine"
+        if kafka.security_protocol.startswith("SASL") and kafka.sasl_mechanism in (
+            "PLAIN", "OAUTHBEARER"
+        ):  # fmt: skip
+            secret = "password" if kafka.sasl_mechanism == "PLAIN" else "token"
+            text += f": the {secret} can be read on the way, and the records read and changed"
+        else:
+            text += ": records can be read and changed on the way"
+        wanted = "SASL_SSL" if kafka.security_protocol.startswith("SASL") else "SSL"
+        yield Unprotected(
+            "kafka.security_protocol", text, f"set SPAWN_KAFKA_SECURITY_PROTOCOL={wanted}"
+        )
+    dsn = urlsplit(settings.postgres.dsn.reveal())
+    query = parse_qs(dsn.query)
+    # Before the last `@` are user and password; sockets are folders, and so begin with a slash.
+    named = ",".join([dsn.netloc.rpartition("@")[2], *query.get("host", [])]).split(",")
+    hosts = [_host_of(host) for host in named if host and not host.startswith(("/", "%2F", "%2f"))]
+    mode = query.get("sslmode", ["prefer"])[-1]
+    if (far := _far(hosts)) and mode not in _SSLMODES_SAFE:
+        was = f"sslmode={mode}" if "sslmode" in query else "no sslmode"
+        yield Unprotected(
+            "postgres.dsn",
+            f"postgres.dsn has {was}, and {far} is another machine: states can be read and changed "
+            "on the way",
+            "add sslmode=verify-full and sslrootcert to it",
+        )
+
+
+def _host_of(server: str) -> str:
+    """Return the host of `host:port`, `[::1]:port` or `host`."""
+    if server.startswith("["):
+        return server[1:].partition("]")[0]
+    return server.partition(":")[0] if server.count(":") == 1 else server
+
+
+def _far(hosts: Iterable[str]) -> str:
+    """Return the first host that is not this machine; empty: all are."""
+    return next((host for host in hosts if host and not is_loopback(host.lower())), "")
 
 
 def log_refusal(settings: Settings, error: LogNotAdmitted) -> StartRefused:

@@ -5,7 +5,7 @@
     |  |- UnknownType, UnknownAction, InvalidId, InvalidJson, InvalidHeader, BodyMismatch
     |  |- BodyTooLarge, KeyReused
     |  |- UnknownPath, MethodNotAllowed, InvalidRequest      HTTP only
-    |  |- InvalidQuery, Unauthorized, ForeignHost, ForeignOrigin
+    |  |- RequestTooSlow, InvalidQuery, Unauthorized, ForeignHost, ForeignOrigin
     |  |- Rejected               user code refused it; the code is the user's
     |- Unavailable               try again: this call was not executed
     |  |- NotStarted             its deadline passed, or its wait ended, before it was started
@@ -64,6 +64,7 @@ __all__ = [
     "ReplyGone",
     "RequestSettled",
     "RequestTooOld",
+    "RequestTooSlow",
     "SchemaIncompatible",
     "SpawnError",
     "StartRefused",
@@ -169,6 +170,21 @@ class InvalidRequest(CallError):
     """The bytes are not an HTTP request, or not one that ended."""
 
     code = "invalid-request"
+
+
+class RequestTooSlow(CallError):
+    """A request's head or body did not come whole in its time; the connection is closed."""
+
+    code = "request-too-slow"
+
+    @classmethod
+    def of(cls, part: str) -> RequestTooSlow:
+        """Return the error for a part of a request, `head` or `body`."""
+        return cls(
+            f"the request's {part} did not come whole in time",
+            at=part,
+            hint="nothing was executed; send it over a faster connection",
+        )
 
 
 class InvalidQuery(CallError):

@@ -5,6 +5,7 @@ A node that anybody on a network could call, or listen to, does not start unless
 
 from __future__ import annotations
 
+import logging
 import ssl
 from pathlib import Path
 from typing import Final
@@ -14,6 +15,8 @@ from spawn.config import Secret, Settings, token_of
 from spawn.errors import InvalidSettings
 
 __all__ = ["access_of", "base_url", "check_exposure", "tls_of"]
+
+_logger = logging.getLogger("spawn.exposure")
 
 _TOKEN_BYTES_MAX: Final = 4096
 
@@ -56,11 +59,8 @@ def tls_of(settings: Settings) -> ssl.SSLContext | None:
     http = settings.http
     if not http.tls_cert:
         return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.set_alpn_protocols(["http/1.1"])
     try:
-        # An empty password: one that asks for it fails, instead of asking at the terminal.
-        context.load_cert_chain(http.tls_cert, http.tls_key, password="")
+        return _Certificate(http.tls_cert, http.tls_key).first
     except (OSError, ssl.SSLError) as error:
         names = [settings.source(key).name for key in ("http.tls_cert", "http.tls_key")]
         raise InvalidSettings(
@@ -68,7 +68,53 @@ def tls_of(settings: Settings) -> ssl.SSLContext | None:
             at=", ".join(names),
             hint="both are PEM files, the key without a password",
         ) from error
-    return context
+
+
+class _Certificate:
+    """Certificate and key in files, read again when they have changed: they are renewed in time.
+
+    Files that can't be used then, such as a new certificate whose key is not there yet, change
+    nothing: what was read before goes on being shown.
+    """
+
+    def __init__(self, cert: str, key: str) -> None:
+        """Raises: OSError, ssl.SSLError."""
+        self._files = (cert, key)
+        self._seen = self._stamps()
+        self.first = self._current = self._read()
+        """What a server is given: it asks for the newest at each connection."""
+        self.first.sni_callback = self._show
+
+    def _show(self, connection: ssl.SSLObject, _name: str | None, _given: ssl.SSLContext) -> None:
+        """Have a connection that begins show the newest certificate; called by OpenSSL."""
+        try:
+            stamps = self._stamps()
+            if stamps != self._seen:
+                self._seen = stamps
+                self._current = self._read()
+                _logger.info("certificate %s was renewed: read again", self._files[0])
+        except (OSError, ssl.SSLError) as error:
+            _logger.warning(
+                "certificate %s and key %s changed and can't be used (%s): those before go on",
+                *self._files,
+                error,
+            )
+        if self._current is not self.first:
+            connection.context = self._current
+
+    def _read(self) -> ssl.SSLContext:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.set_alpn_protocols(["http/1.1"])
+        # An empty password: one that asks for it fails, instead of asking at the terminal.
+        context.load_cert_chain(*self._files, password="")
+        return context
+
+    def _stamps(self) -> tuple[tuple[int, int, int], ...]:
+        try:
+            told = [Path(name).stat() for name in self._files]
+        except OSError:
+            return ()  # reading them says why
+        return tuple((each.st_mtime_ns, each.st_size, each.st_ino) for each in told)
 
 
 def base_url(settings: Settings, port: int) -> str:

@@ -21,10 +21,7 @@ from typing import Any, Final, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-__all__ = ["FORMATS", "LEVELS", "configure_logs", "spoken"]
-
-LEVELS: Final = ("debug", "info", "warning", "error")
-FORMATS: Final = ("auto", "json", "text")
+__all__ = ["configure_logs", "spoken"]
 
 _MASK: Final = "***"
 _SECRETS: Final = (
@@ -50,9 +47,9 @@ def configure_logs(
 ) -> bool:
     """Send the logs of this process to stderr (or `stream`); return whether they are JSON.
 
-    `form` is one of `FORMATS`; `auto` is text on a terminal and JSON elsewhere. `colour` is for
-    text. Of the loggers named in `quiet` only warnings are written. What was set up before is
-    replaced, so that no line comes twice.
+    `level` and `form` are what `log.level` and `log.format` may be; `auto` is text on a terminal
+    and JSON elsewhere. `colour` is for text. Of the loggers named in `quiet` only warnings are
+    written. What was set up before is replaced, so that no line comes twice.
     """
     stream = stream or sys.stderr
     as_json = form == "json" or (form == "auto" and not stream.isatty())

@@ -208,8 +208,17 @@ async def _serve(
     stop: _Stop,
     listener: socket.socket,
 ) -> None:
+    # The address is for calls between systems. In this release nothing here connects to it.
     if not settings.nats.url:
-        options.say("no NATS address (SPAWN_NATS_URL): calls between systems are off")
+        options.say(
+            "no NATS address (SPAWN_NATS_URL): calls between systems are off (they come in a later "
+            "release)"
+        )
+    elif settings.source("nats.url").kind not in ("default", "development"):
+        options.say(
+            "a NATS address is set, but calls between systems come in a later release: only "
+            "`spawn doctor` connects to it"
+        )
     with stop.cancels():
         topics = await prepare(settings, target, adapters, options)
         await options.on_prepared()
@@ -242,6 +251,8 @@ async def _serve(
                 body_bytes_max=settings.http.body_limit_bytes,
                 timeout_default_s=settings.http.timeout_s,
                 timeout_max_s=settings.http.timeout_max_s,
+                connections_max=settings.http.connections_max,
+                keep_alive_s=settings.http.keep_alive_s,
             ),
             access=access,
             tls=tls,

@@ -22,7 +22,8 @@ from spawn.errors import ForeignHost, ForeignOrigin, Unauthorized
 __all__ = ["Access", "is_loopback"]
 
 _EVERYBODYS: Final = frozenset(("live", "ready"))
-"""Routes for probes, which have neither names nor tokens; they tell nothing."""
+"""Routes for probes, which have neither names nor tokens: what they tell without the token is how
+the node is, not why (`Access.knows_token`)."""
 _NAMELESS: Final = _EVERYBODYS | {"metrics"}
 """Routes that do not look at Host and Origin: scrapers name pods as they like."""
 _TOKENLESS: Final = _EVERYBODYS | {"docs", "error"}
@@ -67,6 +68,15 @@ class Access:
             self._check_origin(headers)
         if self._token and route not in _TOKENLESS:
             self._check_token(headers.getall(hdrs.AUTHORIZATION, ()))
+
+    def knows_token(self, headers: CIMultiDictProxy[str]) -> bool:
+        """Tell whether the caller may be told what happens inside, on a route for everybody."""
+        try:
+            if self._token:
+                self._check_token(headers.getall(hdrs.AUTHORIZATION, ()))
+        except Unauthorized:
+            return False
+        return True
 
     def cors_headers(self, headers: CIMultiDictProxy[str]) -> tuple[tuple[str, str], ...]:
         """Return what lets a browser hand an answer to the website that asked, if it may."""

@@ -85,7 +85,6 @@ async def run_batch(
     calls: Sequence[BatchedCall],
     timeout_s: float,
     caller: str,
-    now_us: Callable[[], int],
     failure: Failure,
 ) -> bytes:
     """Run the calls and return their outcomes in the order of the calls, as JSON."""
@@ -94,7 +93,7 @@ async def run_batch(
         if index % _AT_ONCE == 0 and index:
             await asyncio.sleep(0)
         try:
-            pending.append(ingress.invoke(_call(batched, index, timeout_s, caller, now_us)))
+            pending.append(ingress.invoke(_call(batched, index, timeout_s, caller)))
         except Exception as error:  # noqa: BLE001 - the edge: a caller is always answered
             pending.append(error)
     outcomes: list[Outcome] = []
@@ -125,15 +124,13 @@ def _outcome(answer: Answer, time_us: int | Unset) -> Outcome:
     return Outcome(200, msgspec.Raw(reply), revision, place, time_us)
 
 
-def _call(
-    batched: BatchedCall, index: int, timeout_s: float, caller: str, now_us: Callable[[], int]
-) -> Call:
+def _call(batched: BatchedCall, index: int, timeout_s: float, caller: str) -> Call:
     """Raises: InvalidHeader."""
     request = None
     if batched.key is not None:
         parse_key((batched.key,), f"call {index}, key")
     if batched.request is not None:
-        request = parse_request((batched.request,), now_us(), f"call {index}, request")
+        request = parse_request((batched.request,), f"call {index}, request")
     if batched.timeout_ms is not None:
         if batched.timeout_ms < 1:
             raise InvalidHeader(

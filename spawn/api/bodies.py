@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from aiohttp import hdrs, web
 from aiohttp.web_protocol import RequestPayloadError
 
-from spawn.errors import BodyTooLarge, InvalidHeader, InvalidRequest
+from spawn.errors import BodyTooLarge, InvalidHeader, InvalidRequest, RequestTooSlow
 
 __all__ = ["read_body"]
 
 
-async def read_body(request: web.BaseRequest, limit: int) -> bytes:
-    """Read the body, at most `limit` bytes. Raises: BodyTooLarge, InvalidHeader, InvalidRequest."""
+async def read_body(request: web.BaseRequest, limit: int, within_s: float) -> bytes:
+    """Read the body, at most `limit` bytes, within its time.
+
+    Raises: BodyTooLarge, InvalidHeader, InvalidRequest, RequestTooSlow.
+    """
     content = request.content
     try:
         if content.is_eof():
@@ -25,7 +30,10 @@ async def read_body(request: web.BaseRequest, limit: int) -> bytes:
             raise _too_large(limit)
         if hdrs.EXPECT in request.headers:
             await _continue(request)
-        return await request.read()
+        async with asyncio.timeout(within_s):
+            return await request.read()
+    except TimeoutError:
+        raise RequestTooSlow.of("body") from None
     except web.HTTPRequestEntityTooLarge:
         raise _too_large(limit) from None
     except (RequestPayloadError, ConnectionError) as error:

@@ -5,6 +5,10 @@ costs each of them two tasks and an object for everything that a request may hav
 reads such calls itself (`heads`) and answers them by a callback on the pending answer. Everything
 else it hands to aiohttp as it came, whole and in order: aiohttp alone judges what is not plain.
 
+**Limits.** A request's head and body have their time (`HttpLimits`), in both lanes: whoever is late
+is answered 408. `Patience` knows when. A call that waits for its outcome and a stream are not late:
+then nothing is expected of the client, but that it takes what it gets.
+
 One lane is at work at a time. Bytes are read here only while aiohttp waits for a request and its
 parser holds none of the last one (`_at_boundary`); what comes while a call is being answered waits
 in `_held`.
@@ -16,22 +20,26 @@ its log. Callers get problem bodies instead, and scanners of ports fill no log.
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from aiohttp import web
 
 from spawn.api.asked import Asked, caller_of
 from spawn.api.heads import Head, are_requests, is_begun_call, parse_head
+from spawn.api.patience import Patience
+from spawn.api.refusing import Refusing
 from spawn.api.responses import Response, encode
 from spawn.api.routes import Routes
 from spawn.core.ingress import Call, PendingAnswer
-from spawn.errors import InvalidRequest
+from spawn.errors import InvalidRequest, RequestTooSlow, TooManyWaiting
 
 __all__ = ["Connection", "ConnectionFactory"]
 
 _HELD_BYTES_MAX: Final = 64 * 1024
 """Behind a call that is being answered; from then on the client's writes wait. At most one read of
 the event loop (256 KiB) comes on top."""
+_REFUSALS_MAX: Final = 100
+"""Connections over the cap that are told so at once; more are closed without a word."""
 
 
 class Connection(web.RequestHandler):
@@ -51,6 +59,8 @@ class Connection(web.RequestHandler):
         "_call",
         "_began",
         "_held_back",
+        "_factory",
+        "_patience",
     )
 
     def __init__(self, factory: ConnectionFactory, **kwargs: Any) -> None:
@@ -75,6 +85,8 @@ class Connection(web.RequestHandler):
         self._began: float
         self._held_back = False
         """Reading is paused until `_held` has become small."""
+        self._factory = factory
+        self._patience = Patience(self._loop, factory.limits, self._give_up)
 
     @property
     def answering(self) -> bool:
@@ -91,7 +103,7 @@ class Connection(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         """Take bytes from the client; aiohttp calls it with none, to have its parser go on."""
         if not self._express:
-            super().data_received(data)
+            self._to_aiohttp(data)
             return
         if self._pending is None and not self._held:
             if not (self._is_idle() and data):
@@ -107,16 +119,27 @@ class Connection(web.RequestHandler):
         self._proceed()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if self._factory.is_full:
+            self._patience.end()
+            self._factory.turn_away(cast(asyncio.Transport, transport))
+            return
         super().connection_made(transport)
         self._caller = caller_of(self.peername)
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self.transport is not None:
+            self._patience.watch_taking(self.transport)
+
     def resume_writing(self) -> None:
         super().resume_writing()
+        self._patience.end_taking()
         self._proceed()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """A call that is being answered goes on; only its answer has nobody to go to."""
         super().connection_lost(exc)
+        self._patience.end()
         self._held.clear()
         if self._body_awaited:
             self._await_body(False)
@@ -167,6 +190,7 @@ class Connection(web.RequestHandler):
         if head is None:
             if is_begun_call(data):
                 self._wanted = len(data) + 1
+                self._patience.expect_head()
                 return 0
             return self._hand_over(data)
         self._head = head
@@ -179,7 +203,9 @@ class Connection(web.RequestHandler):
             self._wanted = end
             if not self._body_awaited:
                 self._await_body(True)
+                self._patience.expect_body(head.body_bytes)
             return 0
+        self._patience.due = 0.0
         self._start(asked, call)
         if self._body_awaited:
             self._await_body(False)
@@ -199,7 +225,7 @@ class Connection(web.RequestHandler):
         """
         seen = self._request_count
         data = bytes(data)
-        super().data_received(data)
+        self._to_aiohttp(data)
         if self._body_awaited:
             self._await_body(False)
         if self._upgraded or self._reading_paused or self._buffer_paused:
@@ -214,6 +240,29 @@ class Connection(web.RequestHandler):
                 and self._messages[-1][1].is_eof()
             )
         return len(data)
+
+    def _to_aiohttp(self, data: bytes) -> None:
+        """Have aiohttp's parser take bytes, and see whether a head has begun and not ended."""
+        seen = self._request_count
+        super().data_received(data)
+        waiter = self._waiter
+        if self._request_count > seen or waiter is None or waiter.done():
+            self._patience.due = 0.0  # a whole head came, or one is being answered
+        elif data.strip(b"\r\n"):  # empty lines before a request are none
+            self._patience.expect_head()
+
+    def _give_up(self) -> None:
+        """Answer a head or body that did not come in its time; the connection ends with it."""
+        transport = self.transport
+        if transport is None:
+            return
+        part = "body" if self._body_awaited else "head"
+        if self._body_awaited:
+            self._await_body(False)
+        self._held.clear()
+        refusal = self._routes.refuse(self._caller, RequestTooSlow.of(part))
+        transport.write(encode(refusal, close=True))
+        self.force_close()
 
     # --- what is answered -------------------------------------------------------------------------
 
@@ -248,9 +297,12 @@ class Connection(web.RequestHandler):
 
     def _process_keepalive(self) -> None:
         """Close the connection on which nothing happened; a call that takes long is something."""
-        if self._pending is not None or self._body_awaited:
+        if self._pending is not None or self._patience.due:
             self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        transport = self.transport
         super()._process_keepalive()
+        if transport is not None and self.transport is None and transport.get_write_buffer_size():
+            transport.abort()  # all the time it did not take its answer: closing would wait for it
 
     # --- what is no HTTP --------------------------------------------------------------------------
 
@@ -278,13 +330,41 @@ class ConnectionFactory(web.Server):
     """aiohttp's low-level server: no router, no middlewares, every request to one handler."""
 
     def __init__(self, routes: Routes, *, express: bool, **kwargs: Any) -> None:
-        super().__init__(routes.handle, **kwargs)
+        super().__init__(routes.handle, keepalive_timeout=routes.limits.keep_alive_s, **kwargs)
         self.routes = routes
+        self.limits = routes.limits
+        self._refused = 0
+        """Connections that are being turned away."""
         self.express = express
         """Whether its connections have an express lane."""
 
     def __call__(self) -> web.RequestHandler:
         return Connection(self, loop=self._loop, **self._kwargs)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are as many connections as may be."""
+        return len(self._connections) >= self.limits.connections_max
+
+    def turn_away(self, transport: asyncio.Transport) -> None:
+        """Refuse a connection over the cap."""
+        if self._refused >= _REFUSALS_MAX:
+            transport.abort()
+            return
+        self._refused += 1
+        refusing = Refusing(self._refusal, self._turned_away)
+        transport.set_protocol(refusing)
+        refusing.connection_made(transport)
+
+    def _refusal(self) -> bytes:
+        error = TooManyWaiting(
+            f"{self.limits.connections_max} connections are open, as many as may be",
+            hint="keep connections open and use them again; http.connections_max raises the limit",
+        )
+        return encode(self.routes.refuse("", error), close=True)
+
+    def _turned_away(self) -> None:
+        self._refused -= 1
 
 
 _HINTS: Final = (

@@ -41,6 +41,7 @@ STATUSES: Final = {
     "reply-gone": Kind(410, "Executed before, the reply is no longer stored"),
     "request-settled": Kind(410, "The session no longer waits for this request"),
     "request-too-old": Kind(410, "Issued too long ago, the outcome is unknown"),
+    "request-too-slow": Kind(408, "The request did not come in time"),
     "too-large": Kind(413, "Too large"),
     "body-mismatch": Kind(422, "The body does not fit the action"),
     "key-reused": Kind(422, "The idempotency key was used for something else"),

@@ -14,12 +14,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 from aiohttp import hdrs, web
-from multidict import istr
+from multidict import CIMultiDict, CIMultiDictProxy, istr
 
 from eventstore.records import RequestNumber
 from spawn.api import metrics
@@ -29,6 +28,7 @@ from spawn.api.batch import parse_batch, run_batch
 from spawn.api.bodies import read_body
 from spawn.api.commits import Streams, commits_response
 from spawn.api.headers import parse_key, parse_request, parse_timeout
+from spawn.api.limits import HttpLimits
 from spawn.api.pages import Pages
 from spawn.api.paths import ACTOR_ROUTES, METHODS, Match, check_method, match_target
 from spawn.api.problems import CONTENT_TYPE, RETRY_AFTER_S, STATUSES, Problem, problem_of
@@ -41,34 +41,25 @@ from spawn.errors import (
     ForeignOrigin,
     InvalidRequest,
     MethodNotAllowed,
+    RequestTooSlow,
     SpawnError,
     Unauthorized,
     UnknownAction,
     UnknownType,
 )
 
-__all__ = ["HttpLimits", "Routes"]
+__all__ = ["Routes"]
 
 KEY: Final = istr("Idempotency-Key")
 TIMEOUT: Final = istr("Spawn-Timeout")
 REQUEST: Final = istr("Spawn-Request")
 _NOWHERE: Final = Match("none")
+_LATE: Final = STATUSES[RequestTooSlow.code].status
+_NO_HEADERS: Final = CIMultiDictProxy[str](CIMultiDict())
 _BEFORE_ALL: Final = (ForeignHost, ForeignOrigin, Unauthorized)
 """Who is refused so is told nothing of the node."""
 
 _logger = logging.getLogger("spawn.api")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HttpLimits:
-    """What one request may ask for."""
-
-    body_bytes_max: int = 1024 * 1024
-    """Of a request's body, unpacked; more is answered 413 before an actor sees it."""
-    timeout_default_s: float = 60.0
-    """How long a call waits that has no `Spawn-Timeout`."""
-    timeout_max_s: float = 600.0
-    """The largest `Spawn-Timeout`: a wait holds memory and a connection."""
 
 
 class Routes:
@@ -80,7 +71,6 @@ class Routes:
         limits: HttpLimits,
         access: Access,
         new_error_id: Callable[[], str],
-        now_us: Callable[[], int],
     ) -> None:
         self.counts = metrics.HttpCounts()
         self.closing = False
@@ -88,10 +78,9 @@ class Routes:
         self.streams = Streams(ingress)
         self._idle: asyncio.Event | None = None
         self._ingress = ingress
-        self._limits = limits
+        self.limits = limits
         self._access = access
         self._new_error_id = new_error_id
-        self._now_us = now_us
         self._registry = metrics.new_registry(ingress, self.counts)
         self._pages = Pages(ingress)
 
@@ -123,7 +112,7 @@ class Routes:
             sent = to_aiohttp(response)
             if hdrs.ORIGIN in asked.headers and not is_preflight:
                 sent.headers.update(self._access.cors_headers(asked.headers))
-            if self.closing:
+            if self.closing or response.status == _LATE:
                 sent.force_close()
             return sent
         finally:
@@ -135,6 +124,13 @@ class Routes:
         self.counts.answered["none", response.status] += 1
         return to_aiohttp(response)
 
+    def refuse(self, caller: str, error: SpawnError) -> Response:
+        """Return the answer to what is no whole request."""
+        asked = Asked("", "", _NO_HEADERS, caller)
+        response = self._problem(asked, _NOWHERE, error)
+        self.counts.answered["none", response.status] += 1
+        return response
+
     def check(self, asked: Asked, match: Match) -> None:
         """Raise for what no route answers, whatever is in its body; both lanes ask here."""
         self._access.check(match.route, asked.headers)
@@ -145,7 +141,7 @@ class Routes:
 
     def express_call(self, asked: Asked, payload: bytes, body_bytes: int) -> Call | None:
         """Return the call that is asked for; None: it is none, or `handle` has to refuse it."""
-        if body_bytes > self._limits.body_bytes_max:
+        if body_bytes > self.limits.body_bytes_max:
             return None
         headers = asked.headers
         try:
@@ -213,7 +209,7 @@ class Routes:
     async def _answer(self, request: web.BaseRequest, asked: Asked, match: Match) -> Response:
         route = match.route
         if route == "invoke":
-            payload = await read_body(request, self._limits.body_bytes_max)
+            payload = await self._body(request)
             call = self._call(asked, match, payload)
             return self._reply(match, await self._ingress.invoke(call))
         if route == "state":
@@ -231,9 +227,10 @@ class Routes:
             return json_response(200, {"live": True})
         if route == "ready":
             statistics = self._ingress.statistics()
-            status = 200 if statistics.ready else 503
-            reasons = list(statistics.reasons)
-            return json_response(status, {"ready": statistics.ready, "reasons": reasons})
+            told: dict[str, object] = {"ready": statistics.ready}
+            if self._access.knows_token(asked.headers):
+                told["reasons"] = list(statistics.reasons)
+            return json_response(200 if statistics.ready else 503, told)
         if route == "metrics":
             return Response(200, metrics.render(self._registry), metrics.CONTENT_TYPE)
         return self._pages.answer(match)
@@ -283,7 +280,7 @@ class Routes:
 
     async def _batch(self, request: web.BaseRequest, asked: Asked) -> Response:
         timeout_s = self._timeout_s(asked)
-        calls = parse_batch(await read_body(request, self._limits.body_bytes_max))
+        calls = parse_batch(await self._body(request))
 
         def failure(index: int, error: BaseException) -> Problem:
             if not isinstance(error, SpawnError):
@@ -292,7 +289,7 @@ class Routes:
             self._suggest(Match("invoke", called.type, called.id, called.action), error)
             return problem_of(error, f"call {index} of {request_line(asked)}")
 
-        body = await run_batch(self._ingress, calls, timeout_s, asked.caller, self._now_us, failure)
+        body = await run_batch(self._ingress, calls, timeout_s, asked.caller, failure)
         return Response(200, body)
 
     async def _stream(
@@ -313,14 +310,19 @@ class Routes:
         headers = self._access.preflight_headers(asked.headers, METHODS[match.route])
         return Response(204, b"", "", headers)
 
+    async def _body(self, request: web.BaseRequest) -> bytes:
+        limits = self.limits
+        size = request.content_length or limits.body_bytes_max
+        return await read_body(request, limits.body_bytes_max, limits.body_within_s(size))
+
     def _timeout_s(self, asked: Asked) -> float:
         if TIMEOUT in asked.headers:
-            return parse_timeout(asked.headers.getall(TIMEOUT), self._limits.timeout_max_s)
-        return self._limits.timeout_default_s
+            return parse_timeout(asked.headers.getall(TIMEOUT), self.limits.timeout_max_s)
+        return self.limits.timeout_default_s
 
     def _request(self, asked: Asked) -> RequestNumber | None:
         if REQUEST in asked.headers:
-            return parse_request(asked.headers.getall(REQUEST), self._now_us())
+            return parse_request(asked.headers.getall(REQUEST))
         return None
 
     # --- errors -----------------------------------------------------------------------------------

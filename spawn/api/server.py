@@ -17,16 +17,18 @@ from aiohttp.streams import StreamReader
 
 from spawn.api.access import Access
 from spawn.api.connection import Connection, ConnectionFactory
-from spawn.api.routes import HttpLimits, Routes
+from spawn.api.limits import HttpLimits
+from spawn.api.routes import Routes
 from spawn.core.ingress import Ingress
 from spawn.errors import InvalidSettings, PortTaken, StartRefused
-from spawn.runtime.clock import SystemClock
 
 __all__ = ["HttpLimits", "HttpServer", "reserve"]
 
 _BACKLOG: Final = 1024
 """Connections that the kernel holds until we accept them: a burst of callers, or a restart under
 a supervisor that keeps the socket open, must not be refused."""
+_HANDSHAKE_S: Final = 10.0
+"""For TLS to be agreed upon: a connection counts from then on, so until then it must be short."""
 _TAKEN_S: Final = 0.05
 """For the request of a connection that was taken just before the end: it follows at once."""
 _CUT_S: Final = 0.1
@@ -36,7 +38,7 @@ _CUT_S: Final = 0.1
 class HttpServer:
     """Serves one `Ingress`; started once, stopped once.
 
-    The clock, settings and dice are the caller's: `new_error_id` makes the id under which an
+    Settings and dice are the caller's: `new_error_id` makes the id under which an
     unforeseen error is logged and told.
     """
 
@@ -50,7 +52,6 @@ class HttpServer:
         limits: HttpLimits | None = None,
         access: Access | None = None,
         tls: ssl.SSLContext | None = None,
-        now_us: Callable[[], int] | None = None,
         express: bool = True,
     ) -> None:
         """Make a server; without `express` aiohttp serves everything, as tests compare it.
@@ -63,9 +64,7 @@ class HttpServer:
         self._express = express
         self._tls = tls
         access = access or Access(host=host)
-        self._routes = Routes(
-            ingress, self._limits, access, new_error_id, now_us or SystemClock().time_us
-        )
+        self._routes = Routes(ingress, self._limits, access, new_error_id)
         self._connections: ConnectionFactory | None = None
         self._listener: asyncio.Server | None = None
         self._loop: asyncio.AbstractEventLoop
@@ -94,10 +93,15 @@ class HttpServer:
             request_factory=self._new_request,
             access_log=None,
         )
+        handshake_s = None if self._tls is None else _HANDSHAKE_S
         try:
             if sock is not None:
                 self._listener = await loop.create_server(
-                    self._connections, sock=sock, backlog=_BACKLOG, ssl=self._tls
+                    self._connections,
+                    sock=sock,
+                    backlog=_BACKLOG,
+                    ssl=self._tls,
+                    ssl_handshake_timeout=handshake_s,
                 )
             else:
                 self._listener = await loop.create_server(
@@ -106,6 +110,7 @@ class HttpServer:
                     self._port,
                     backlog=_BACKLOG,
                     ssl=self._tls,
+                    ssl_handshake_timeout=handshake_s,
                 )
         except OSError as error:
             raise _no_listening(self._host, self._port, error) from error

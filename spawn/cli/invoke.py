@@ -9,8 +9,9 @@ import msgspec
 from cyclopts import Parameter
 
 from spawn.cli import console, render
-from spawn.cli.node_client import actor_path, ask_node, find_node, parse_timeout_s
+from spawn.cli.node_client import ask_node, find_node, parse_timeout_s
 from spawn.cli.subjects import parse_subject, read_payload
+from spawn.client.paths import actor_path
 
 __all__ = ["invoke"]
 
@@ -48,7 +49,9 @@ def invoke(
     node = find_node(url)
     headers = {"Idempotency-Key": key} if key else {}
     answer = asyncio.run(
-        ask_node(node, "POST", actor_path(subject, action), timeout_s, payload, headers)
+        ask_node(
+            node, "POST", actor_path(subject.type, subject.id, action), timeout_s, payload, headers
+        )
     )
     if json:
         value = {

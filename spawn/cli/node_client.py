@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple
-from urllib.parse import quote, urlsplit
-
-import msgspec
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
 
 from spawn import config
-from spawn.cli.subjects import Subject, UsageError
-from spawn.errors import NodeUnreachable, OutcomeUnknown, Rejected, SpawnError
+from spawn.cli.subjects import UsageError
+from spawn.client.problems import error_of_problem, reason_of
+from spawn.errors import NodeUnreachable, OutcomeUnknown, SpawnError
 
 __all__ = [
     "NodeAddress",
     "NodeAnswer",
-    "actor_path",
     "ask_node",
     "authorization",
     "find_node",
@@ -63,12 +60,6 @@ def find_node(flag: str | None) -> NodeAddress:
     if running is not None:
         return NodeAddress(running.http_url.rstrip("/"), str(dev_file.dev_file_path(DEV_FOLDER)))
     return NodeAddress(DEFAULT_URL, f"{DEFAULT_URL} (default)")
-
-
-def actor_path(subject: Subject, action: str = "") -> str:
-    """Return the path of an actor or action; ids may hold anything."""
-    parts = [subject.type, subject.id, *([action] if action else [])]
-    return "/v1/actors/" + "/".join(_quoted(part) for part in parts)
 
 
 def authorization() -> Mapping[str, str]:
@@ -131,14 +122,14 @@ async def ask_node(
             content = await response.read()
     except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
         raise NodeUnreachable(
-            f"no node answers at {node.url} ({_reason(error)})",
+            f"no node answers at {node.url} ({reason_of(error)})",
             at=node.source,
             hint="`spawn dev TARGET` starts one here; --url or SPAWN_URL names another",
         ) from error
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise _lost(node, method, path, error) from error
     if response.content_type == _PROBLEM:
-        raise _told(content, node)
+        raise _told(response.status, content, node)
     if response.status != 200 or "Spawn-Revision" not in response.headers:
         raise _no_node(node, f"status {response.status}, {response.content_type}")
     return NodeAnswer(
@@ -159,25 +150,11 @@ def _checked(node: NodeAddress) -> NodeAddress:
     return NodeAddress(node.url.rstrip("/"), node.source)
 
 
-def _quoted(part: str) -> str:
-    # Dots alone are a way up or nothing to clients and proxies, so they don't stay dots.
-    if part in (".", ".."):
-        return part.replace(".", "%2E")
-    return quote(part, safe="", errors="surrogateescape")
-
-
-def _told(content: bytes, node: NodeAddress) -> SpawnError:
+def _told(status: int, content: bytes, node: NodeAddress) -> SpawnError:
     """Return the error that a problem body stands for."""
-    try:
-        problem = msgspec.json.decode(content, type=dict[str, Any])
-        code, detail = str(problem["code"]), str(problem["detail"])
-        at, hint = str(problem.get("at", "")), str(problem.get("hint", ""))
-    except (msgspec.DecodeError, KeyError):
+    error = error_of_problem(status, content)
+    if isinstance(error, NodeUnreachable):  # no node says so of itself: it is no problem of one
         return _no_node(node, "a problem without code and detail")
-    if problem.get("rejected") is True:
-        return Rejected(code, detail, at=at, hint=hint)
-    error = SpawnError(detail, at=at, hint=hint)
-    error.code = code
     return error
 
 
@@ -191,7 +168,7 @@ def _no_node(node: NodeAddress, answer: str) -> NodeUnreachable:
 
 def _lost(node: NodeAddress, method: str, path: str, error: Exception) -> SpawnError:
     """Return what it means that the answer did not come."""
-    message = f"the answer of {node.url} did not come ({_reason(error)})"
+    message = f"the answer of {node.url} did not come ({reason_of(error)})"
     at = f"{method} {path}"
     if method == "GET":
         return NodeUnreachable(message, at=at)
@@ -200,12 +177,3 @@ def _lost(node: NodeAddress, method: str, path: str, error: Exception) -> SpawnE
         at=at,
         hint="`spawn events` shows whether it was; with --key it is safe to repeat",
     )
-
-
-def _reason(error: Exception) -> str:
-    cause = getattr(error, "os_error", error)
-    if isinstance(cause, OSError) and cause.errno and cause.errno > 0:
-        return os.strerror(cause.errno).lower()
-    if isinstance(cause, OSError) and cause.strerror:
-        return cause.strerror.lower()
-    return str(error) or ("time-out" if isinstance(error, TimeoutError) else type(error).__name__)

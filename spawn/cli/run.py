@@ -39,8 +39,11 @@ def run(
     is_json = configure_logs(
         settings.log.level, settings.log.format, colour=console.colours_words()
     )
+    from spawn.connections import unprotected
+
     say = spoken("spawn.node") if is_json else console.note
-    for warning in settings.warnings:
+    open_ones = [f"{each.text}; {each.mend}" for each in unprotected(settings)]
+    for warning in (*settings.warnings, *open_ones):
         if is_json:
             say(f"warning: {warning}")
         else:

@@ -9,8 +9,9 @@ import msgspec
 from cyclopts import Parameter
 
 from spawn.cli import console, render
-from spawn.cli.node_client import actor_path, ask_node, find_node, parse_timeout_s
+from spawn.cli.node_client import ask_node, find_node, parse_timeout_s
 from spawn.cli.subjects import parse_subject
+from spawn.client.paths import actor_path
 
 __all__ = ["state"]
 
@@ -29,7 +30,7 @@ def state(
     subject = parse_subject(actor)
     node = find_node(url)
     timeout_s = parse_timeout_s(timeout)
-    answer = asyncio.run(ask_node(node, "GET", actor_path(subject), timeout_s))
+    answer = asyncio.run(ask_node(node, "GET", actor_path(subject.type, subject.id), timeout_s))
     value = msgspec.json.decode(answer.body, type=dict[str, Any])
     if json:
         console.data(render.json_line({**value, "position": answer.position or None}))

@@ -6,14 +6,15 @@ import asyncio
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeVar, final
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import msgspec
 
-from spawn.client.numbering import Numbers
+from spawn.client.paths import actor_path
 from spawn.client.transport import Request, Transport
 from spawn.core.commands import Command
 from spawn.core.ids import partition_of
+from spawn.core.numbering import Numbers
 from spawn.errors import InvalidId, InvalidTarget, NotStarted, SpawnError, Unavailable
 from spawn.runtime.clock import SystemClock, random_id
 from spawn.sdk.actor import Actor, definition_of, is_actor_type
@@ -253,8 +254,7 @@ class Client:
                 f"the client of {self.url} is not open",
                 hint="call within `async with spawn.Client(...) as client`",
             )
-        parts = [actor_type, key.decode(), *([action] if action else [])]
-        path = "/v1/actors/" + "/".join(map(_quoted, parts))
+        path = actor_path(actor_type, key.decode(), action)
         name = f"{actor_type}/{key.decode()}" + (f".{action}" if action else "")
         request = Request(method, path, body, deadline, name, idempotency_key, is_read)
         numbers = None if is_read else await self._numbers_of(transport, actor_type, key, deadline)
@@ -299,8 +299,3 @@ class Client:
                 self._types = {served.type: served for served in found}
         finally:
             self._asking.release()
-
-
-def _quoted(part: str) -> str:
-    # Dots alone are a way up or nothing to clients and proxies, so they don't stay dots.
-    return part.replace(".", "%2E") if part in (".", "..") else quote(part, safe="")

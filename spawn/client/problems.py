@@ -1,7 +1,8 @@
-"""From a problem body back to the exception that it was (pure)."""
+"""What went wrong with a request: from a problem body back to its exception, or in words (pure)."""
 
 from __future__ import annotations
 
+import os
 from typing import Any, Final
 
 import msgspec
@@ -9,7 +10,7 @@ import msgspec
 from spawn import errors
 from spawn.errors import NodeUnreachable, Rejected, SpawnError
 
-__all__ = ["RECORDED", "error_of_problem"]
+__all__ = ["RECORDED", "error_of_problem", "reason_of"]
 
 RECORDED: Final = frozenset(
     ("action-failed", "key-reused", "reply-gone", "request-settled", "request-too-old")
@@ -51,3 +52,13 @@ def error_of_problem(status: int, body: bytes) -> SpawnError:
     )
     error.code = code
     return error
+
+
+def reason_of(error: BaseException) -> str:
+    """Return in a few words why a request got no answer."""
+    cause = getattr(error, "os_error", error)
+    if isinstance(cause, OSError) and cause.errno and cause.errno > 0:
+        return os.strerror(cause.errno).lower()
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror.lower()
+    return str(error) or ("time-out" if isinstance(error, TimeoutError) else type(error).__name__)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from spawn.client.numbering import Drawn, Numbers
-from spawn.client.problems import RECORDED, error_of_problem
+from spawn.client.problems import RECORDED, error_of_problem, reason_of
+from spawn.core.numbering import Drawn, Numbers
 from spawn.errors import (
     NodeUnreachable,
     NotStarted,
@@ -144,14 +144,14 @@ class Transport:
                 return response.status, await response.read(), response.headers
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             told = NodeUnreachable(
-                f"no node answers at {self.url} ({_reason(error)})",
+                f"no node answers at {self.url} ({reason_of(error)})",
                 at=request.name,
                 hint="check the address, and that the node runs",
             )
             raise _NotSent(told) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             told = NodeUnreachable(
-                f"the answer of {self.url} did not come ({_reason(error)})", at=request.name
+                f"the answer of {self.url} did not come ({reason_of(error)})", at=request.name
             )
             raise _Lost(told) from error
 
@@ -195,12 +195,3 @@ def _given_up(request: Request, told: SpawnError, maybe_executed: bool) -> Spawn
 
 def _number(text: str) -> int:
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= 19 else 0
-
-
-def _reason(error: BaseException) -> str:
-    import os
-
-    cause = getattr(error, "os_error", error)
-    if isinstance(cause, OSError) and cause.errno and cause.errno > 0:
-        return os.strerror(cause.errno).lower()
-    return str(error) or ("time-out" if isinstance(error, TimeoutError) else type(error).__name__)

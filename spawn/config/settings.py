@@ -16,6 +16,8 @@ from spawn.config.secret import Secret, SecretUrl
 
 __all__ = [
     "FILE_NAME",
+    "LOG_FORMATS",
+    "LOG_LEVELS",
     "SETTINGS",
     "ActorSettings",
     "HttpSettings",
@@ -32,6 +34,8 @@ __all__ = [
 ]
 
 FILE_NAME: Final = "spawn.toml"
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+LOG_FORMATS: Final = ("auto", "json", "text")
 _NO_SECRET: Final = Secret()
 
 
@@ -124,11 +128,12 @@ class PostgresSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NatsSettings:
-    """Calls between systems."""
+    """Calls between systems, which are not built yet."""
 
     url: SecretUrl = _setting(SecretUrl(), readers.nats_url)
     """Address of a NATS server, like `nats://host:4222`, or `tls://host:4222`, which insists on
-    TLS. Without one a node starts all the same and says that calls between systems are off."""
+    TLS. In this release only `spawn doctor` connects to it: calls between systems come later. A
+    node starts with and without one."""
     tls_ca: str = _setting("", readers.file)
     """File with the certificates (PEM) of the authorities that the server's certificate is trusted
     from. Without one those of the system count."""
@@ -168,7 +173,7 @@ class HttpSettings:
     """File that holds the token, read at the start; white space around it is left out."""
     tls_cert: str = _setting("", readers.file)
     """File with the certificate (PEM, with those between it and the authority): the node then
-    serves HTTPS alone."""
+    serves HTTPS alone. It is read again when it has changed, so a renewal needs no restart."""
     tls_key: str = _setting("", readers.file)
     """File with the certificate's private key (PEM, without a password)."""
     insecure: bool = _setting(False, readers.switch, flag="--insecure")
@@ -184,6 +189,12 @@ class HttpSettings:
     body_limit_bytes: int = _setting(1024**2, readers.size(1024, 4 * 1024**2))
     """The largest request body. A commit holds body, events and reply and has at most 6 MiB, so
     this can't be raised much."""
+    connections_max: int = _setting(10_000, readers.integer(1, 1_000_000))
+    """Connections that a node holds at once, streams and waiting calls included. One more is
+    answered 503 (`too-many-waiting`) and closed. Each needs a file of the process (`ulimit -n`)."""
+    keep_alive_s: float = _setting(75.0, readers.duration(1, 3600))
+    """How long a connection may be without a request before it is closed. Let it be longer than a
+    proxy in front keeps its connections (mostly 60 s)."""
     timeout_s: float = _setting(60.0, readers.duration(0.001, 3600))
     """How long a call without `Spawn-Timeout` waits for its outcome."""
     timeout_max_s: float = _setting(600.0, readers.duration(60, 86_400))
@@ -241,10 +252,10 @@ class NodeSettings:
 class LogSettings:
     """What a node writes to stderr."""
 
-    level: str = _setting("info", readers.choice("debug", "info", "warning", "error"))
+    level: str = _setting("info", readers.choice(*LOG_LEVELS))
     """The least level that is written: `debug`, `info`, `warning` or `error`. No level logs single
     commits."""
-    format: str = _setting("auto", readers.choice("auto", "json", "text"))
+    format: str = _setting("auto", readers.choice(*LOG_FORMATS))
     """`json`: one object a line, for collectors. `text`: for people. `auto`: text on a terminal,
     JSON elsewhere."""
 

@@ -55,6 +55,7 @@ from spawn.core.residents import Residents
 from spawn.core.sessions import Arrival, Sessions
 from spawn.errors import (
     ActorParked,
+    InvalidHeader,
     MailboxFull,
     RequestSettled,
     RequestTooOld,
@@ -75,6 +76,9 @@ different rate."""
 
 _BATCH_BYTES: Final = 64
 """What it adds to a batch."""
+_ISSUED_AHEAD_US: Final = 3_600 * 1_000_000
+"""How far a request's `issued` may be ahead of the partition's time: the horizon never goes back,
+so a request from a clock that is wrong by days would be remembered for days."""
 
 
 class Phase(enum.Enum):
@@ -233,12 +237,12 @@ class Partition:
 
     # --- commands --------------------------------------------------------------------------------
 
-    def recorded(self, command: Command, request: RequestNumber) -> int | None:
+    def recorded(self, command: Command, request: RequestNumber, now_us: int) -> int | None:
         """Judge a numbered request that arrives (protocol 7, Arrival), before `arrive`.
 
         Returns the offset of its record if it is done: the outcome stands there. None: to be run.
 
-        Raises: RequestSettled, RequestTooOld, TooManySessions.
+        Raises: RequestSettled, RequestTooOld, InvalidHeader, TooManySessions.
         """
         actor = self.residents.actor(command.type, command.id)
         sessions = self.fold.sessions
@@ -259,6 +263,14 @@ class Partition:
                     at=actor.name,
                 )
             case _:
+                # By the log's time too: it may be ahead of this clock, and clients go by it.
+                if request.issued_us > self.time(now_us) + _ISSUED_AHEAD_US:
+                    raise InvalidHeader(
+                        "Spawn-Request: issued is over an hour ahead of this node's clock and of "
+                        f"the partition's time: {request.issued_us}",
+                        at=actor.name,
+                        hint="issued is the caller's time in us since 1970; is its clock right?",
+                    )
                 self._require_room(sessions, request)
                 return None
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from eventstore.kafka_log import KafkaAdmin, KafkaLog
 from spawn.config import Settings
-from spawn.connections import check_files, to_kafka
+from spawn.connections import check_files, to_kafka, unprotected
 from spawn.doctor.broker import examine_log
 from spawn.doctor.check import Check, failed, ok, warning
 from spawn.doctor.database import examine_database
@@ -45,6 +45,8 @@ async def examine(
         yield check
     if usable is None:
         return
+    for open_one in unprotected(usable):
+        yield warning(f"{open_one.key.partition('.')[0]} without TLS", open_one.text, open_one.mend)
     try:
         check_files(usable)
     except InvalidSettings as error:

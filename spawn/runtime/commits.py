@@ -19,9 +19,9 @@ from spawn.core.ids import Position
 from spawn.core.ingress import ActorCommit, CommitsAsked
 from spawn.errors import ActorParked, LogUnreachable, ReplyGone, SpawnError
 
-__all__ = ["PastCommits", "commit_of_entry"]
+__all__ = ["LIST_BYTES_MAX", "PastCommits", "commit_of_entry"]
 
-_BYTES_MAX: Final = 8 * 1024 * 1024
+LIST_BYTES_MAX: Final = 8 * 1024 * 1024
 """Of the records that are held at once; at least one is."""
 _CHUNK: Final = 500
 """Records held at once, when a long history is read from its beginning."""
@@ -40,7 +40,7 @@ class PastCommits:
         self._offset = offset
 
     async def listed(self, asked: CommitsAsked) -> Sequence[ActorCommit]:
-        """Return those that are asked for; fewer, if more would be over `_BYTES_MAX` of records.
+        """Return those that are asked for; fewer, if more would be over `LIST_BYTES_MAX`.
 
         Raises: ActorParked (one can't be read), LogUnreachable, HistoryGone.
         """
@@ -48,13 +48,13 @@ class PastCommits:
         size = 0
         async for record in self._applied(self._offset, asked.from_revision):
             size += len(record.value)
-            if asked.newest_first and size > _BYTES_MAX and kept:
+            if asked.newest_first and size > LIST_BYTES_MAX and kept:
                 break
             kept.append(record)
             if asked.newest_first and len(kept) == asked.limit:
                 break
             # The oldest are wanted, which come last.
-            while len(kept) > asked.limit or (size > _BYTES_MAX and len(kept) > 1):
+            while len(kept) > asked.limit or (size > LIST_BYTES_MAX and len(kept) > 1):
                 size -= len(kept.popleft().value)
         records = kept if asked.newest_first else reversed(kept)
         return [self._decoded(record) for record in records]
@@ -123,7 +123,7 @@ def _chunk(sizes: Sequence[int]) -> int:
     count = total = 0
     for size in reversed(sizes):
         total += size
-        if count and (count == _CHUNK or total > _BYTES_MAX):
+        if count and (count == _CHUNK or total > LIST_BYTES_MAX):
             break
         count += 1
     return count

@@ -208,8 +208,14 @@ class PartitionWorker:
             if command.action == STATE_READ or (action is not None and action.read_only):
                 command.strict = behavior.settings.strict_reads
                 execution.read(command)
-            elif command.request is not None and (
-                (offset := machine.recorded(command, command.request)) is not None
+            elif (
+                command.request is not None
+                and (
+                    offset := machine.recorded(
+                        command, command.request, self._context.clock.time_us()
+                    )
+                )
+                is not None
             ):
                 execution.answer_recorded(command, offset)
             else:

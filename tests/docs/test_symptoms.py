@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from functools import cache
 
 from spawn import error_pages
+from spawn.api import HttpLimits
+from spawn.api.batch import CALLS_MAX
+from spawn.api.commits import LIMIT_MAX, STREAMS_MAX
 from spawn.api.heads import HEAD_BYTES_MAX
 from spawn.config import SETTINGS
 from spawn.core.behavior import TypeSettings
@@ -16,7 +19,9 @@ from spawn.core.keys import KEYS_MAX
 from spawn.core.partition import Limits
 from spawn.core.residents import HISTORY_MAX
 from spawn.runtime.activation import HOOK_S
+from spawn.runtime.commits import LIST_BYTES_MAX
 from spawn.runtime.context import RuntimeSettings
+from spawn.runtime.following import QUEUE_BYTES_MAX, QUEUE_MAX
 from tests.docs.pages import ROOT
 
 _PAGE = (ROOT / "docs" / "symptoms.md").read_text(encoding="utf-8")
@@ -103,6 +108,22 @@ def test_the_limits_are_those_of_the_code() -> None:
     assert f"{defaults['http.timeout_max']:g} s" in rows["how long a call waits"]
     head = rows["head of a request: request line, each header field"]
     assert head == f"{HEAD_BYTES_MAX:,} bytes"
+    assert rows["calls of a batch"] == f"{CALLS_MAX:,}"
+    listed = f"{LIMIT_MAX:,} asked for, {_mib(LIST_BYTES_MAX)} together"
+    assert rows["commits in a list of events"] == listed
+    assert rows["streams of events (`?follow`) of a node"] == f"{STREAMS_MAX:,}"
+    waiting = f"{QUEUE_MAX:,}, {_mib(QUEUE_BYTES_MAX)} together"
+    assert rows["commits that wait for one who follows"] == waiting
+    http = HttpLimits()
+    assert rows["connections of a node"] == f"{http.connections_max:,}"
+    assert http.connections_max == defaults["http.connections_max"]
+    assert rows["a connection without a request"] == f"{http.keep_alive_s:g} s"
+    assert http.keep_alive_s == defaults["http.keep_alive"]
+    head_time = rows["until the head of a request is whole"]
+    assert head_time == f"{http.head_s:g} s from its first byte"
+    rate = f"{http.body_s:g} s, or its size at {http.body_bytes_per_s // 1024} KiB/s"
+    assert rate in rows["until the body of a request is whole"]
+    assert rows["a client that takes nothing of its answers"] == f"{http.stalled_s:g} s"
 
 
 def _cells(page: str) -> Iterator[list[str]]:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from eventstore.log import TopicPartition
 from eventstore.records import RequestNumber
-from spawn.client.numbering import Numbers
 from spawn.core.commands import Answer, Command
 from spawn.core.ids import partition_of
 from spawn.core.keys import digest_key
+from spawn.core.numbering import Numbers
 from spawn.errors import OutcomeUnknown, Rejected, RequestSettled, RequestTooOld, SpawnError
 
 if TYPE_CHECKING:

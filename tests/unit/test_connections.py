@@ -8,7 +8,7 @@ import pytest
 
 from eventstore.kafka_log import PasswordLogin, TokenLogin
 from spawn.config import SETTINGS, connection_keys, load_settings, with_servers
-from spawn.connections import check_files, to_kafka, to_nats
+from spawn.connections import check_files, to_kafka, to_nats, unprotected
 from spawn.errors import InvalidSettings
 
 _SASL = {"KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "KAFKA_SASL_MECHANISM": "PLAIN"}
@@ -174,3 +174,42 @@ def test_options_for_nats() -> None:
     secure = to_nats(load_settings(environ=environ(NATS_URL="tls://h:1", NATS_TOKEN="s3cret")))
     assert secure["token"] == "s3cret"
     assert secure["tls"].check_hostname
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"KAFKA_BOOTSTRAP_SERVERS": "localhost:9092,127.0.0.1:9,[::1]:9092"}, []),
+        ({"KAFKA_BOOTSTRAP_SERVERS": "localhost:9092,k.example:9092"}, [
+            "kafka.security_protocol is PLAINTEXT, and k.example is another machine: records"
+        ]),
+        ({"KAFKA_BOOTSTRAP_SERVERS": "k.example:9", "KAFKA_SECURITY_PROTOCOL": "SSL"}, []),
+        ({"KAFKA_BOOTSTRAP_SERVERS": "k.example:9", "KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+          "KAFKA_SASL_MECHANISM": "PLAIN", "KAFKA_USERNAME": "u", "KAFKA_PASSWORD": "s3cret"}, [
+            "is SASL_PLAINTEXT, and k.example is another machine: the password can be read"
+        ]),
+        ({"POSTGRES_DSN": "postgresql://u:s3cret@db.example:5432/x"}, [
+            "postgres.dsn has no sslmode, and db.example is another machine: states"
+        ]),
+        ({"POSTGRES_DSN": "postgresql://u@localhost,db.example/x?sslmode=disable"}, [
+            "postgres.dsn has sslmode=disable, and db.example is another machine"
+        ]),
+        ({"POSTGRES_DSN": "postgresql:///x?host=10.1.2.3"}, ["and 10.1.2.3 is another machine"]),
+        ({"POSTGRES_DSN": "postgresql://u@db.example/x?sslmode=verify-full"}, []),
+        ({"POSTGRES_DSN": "postgresql://u@[::1]:5432/x"}, []),
+        ({"POSTGRES_DSN": "postgresql:///x?host=/run/postgresql"}, []),
+        ({"POSTGRES_DSN": "postgresql://%2Frun%2Fpostgresql/x"}, []),
+        ({}, []),
+    ],
+)  # fmt: skip
+def test_what_leaves_this_machine_without_tls_is_told(
+    given: dict[str, str], told: list[str]
+) -> None:
+    """With the setting, and never a password."""
+    found = list(unprotected(load_settings(environ=environ(**given))))
+    assert len(found) == len(told)
+    for each, text in zip(found, told, strict=True):
+        assert text in each.text
+        assert each.key in each.text
+        assert "s3cret" not in str(each)
+        assert each.mend

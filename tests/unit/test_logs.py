@@ -15,7 +15,8 @@ import pytest
 import structlog
 
 from spawn.config import SETTINGS
-from spawn.logs import FORMATS, LEVELS, configure_logs, spoken
+from spawn.config.settings import LOG_FORMATS, LOG_LEVELS
+from spawn.logs import configure_logs, spoken
 
 
 class Terminal(io.StringIO):
@@ -78,11 +79,11 @@ def test_the_format_can_be_chosen() -> None:
     """Whatever the stream is."""
     assert configure_logs("info", "json", stream=Terminal())
     assert not configure_logs("info", "text", stream=io.StringIO())
-    assert SETTINGS["log.format"].default == FORMATS[0]
-    for value in FORMATS:
+    assert SETTINGS["log.format"].default == LOG_FORMATS[0]
+    for value in LOG_FORMATS:
         SETTINGS["log.format"].read(value)
-    for value in LEVELS:
-        SETTINGS["log.level"].read(value)
+    for value in LOG_LEVELS:
+        assert configure_logs(SETTINGS["log.level"].read(value), "json", stream=io.StringIO())
 
 
 def test_below_the_level_nothing_is_written() -> None:

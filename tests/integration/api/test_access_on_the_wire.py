@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from spawn.api import Access
+from tests.integration.api.fake_ingress import statistics
 from tests.integration.api.wire import serving
 
 ADD = "/v1/actors/Counter/a/add"
@@ -31,6 +32,18 @@ async def test_without_the_token_nothing_is_told_or_done(*, express: bool) -> No
         wrong = {"Authorization": "Bearer right-tokem"}
         assert (await served.wire.ask("POST", ADD, b"5", wrong)).status == 401
         assert (await served.wire.ask("POST", ADD, b"5", TOKEN)).body == b"10"
+
+
+async def test_why_a_node_is_not_ready_is_told_to_who_has_the_token() -> None:
+    """Reasons name topics, offsets and errors; probes need the status alone."""
+    async with serving(access=Access(token="right-token")) as served:
+        reasons = ["partition spawn.shop.Counter/3 is being taken over"]
+        served.ingress.statistics_now = statistics(ready=False, reasons=reasons)
+        for headers in ({}, {"Authorization": "Bearer right-tokem"}):
+            reply = await served.wire.ask("GET", "/health/ready", headers=headers)
+            assert (reply.status, reply.json()) == (503, {"ready": False})
+        reply = await served.wire.ask("GET", "/health/ready", headers=TOKEN)
+        assert (reply.status, reply.json()) == (503, {"ready": False, "reasons": reasons})
 
 
 @pytest.mark.parametrize("express", [True, False])

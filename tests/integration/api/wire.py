@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 from spawn.api import Access, HttpLimits, HttpServer
-from tests.integration.api.fake_ingress import TIME_US, FakeIngress
+from tests.integration.api.fake_ingress import FakeIngress
 
 
 class Reply(NamedTuple):
@@ -118,7 +118,6 @@ async def serving(
         port=0,
         limits=limits,
         access=access or Access(allowed_hosts=["h"]),
-        now_us=lambda: TIME_US,
         express=express,
     )
     await server.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,9 +14,11 @@ from eventstore.memory_snapshots import MemorySnapshots
 from spawn.core.behavior import Behavior
 from spawn.core.commands import Command
 from spawn.core.ingress import Call
+from spawn.runtime.clock import Clock
 from spawn.runtime.context import RuntimeSettings
 from spawn.runtime.dispatcher import NodeDispatcher
 from spawn.runtime.node import Node, NodePlan
+from spawn.runtime.partition_worker import PartitionWorker
 from tests.unit.core.harness import Lists
 
 SYSTEM = "test"
@@ -34,10 +37,12 @@ class Cluster:
         self.settings = RuntimeSettings(**{"flush_interval_s": 1000.0, **settings})
 
     @contextlib.asynccontextmanager
-    async def node(self, behavior: Behavior | None = None) -> AsyncIterator[NodeDispatcher]:
+    async def node(
+        self, behavior: Behavior | None = None, *, clock: Clock | None = None
+    ) -> AsyncIterator[NodeDispatcher]:
         """Run a node that serves all partitions of the type while the body runs."""
         await self.log.create({TOPIC: TopicSettings(partitions=self.partitions)})
-        node = Node(self.plan(behavior or Lists()))
+        node = Node(dataclasses.replace(self.plan(behavior or Lists()), clock=clock))
         async with node.running() as dispatcher:
             await node.serving.wait()
             yield dispatcher
@@ -89,3 +94,16 @@ def call(action: str, payload: bytes = b"", **more: Any) -> Call:
     return Call(
         **{"type": "List", "id": "a", "timeout_s": 5.0, **more}, action=action, payload=payload
     )
+
+
+def worker_of(node: NodeDispatcher) -> PartitionWorker:
+    """Return the worker of a node's first partition."""
+    return node._served["List"].workers[0]
+
+
+async def flushed(node: NodeDispatcher) -> None:
+    """Wait until everything committed so far stands in the store."""
+    machine = worker_of(node).machine
+    position = machine.fold.position
+    while machine.residents.base < position:
+        await asyncio.sleep(0.01)

@@ -25,7 +25,16 @@ from spawn.errors import (
     UnknownType,
 )
 from spawn.runtime.node import Node
-from tests.integration.runtime.running import AT, TOPIC, Cluster, add, call, numbers, submit
+from tests.integration.runtime.running import (
+    AT,
+    TOPIC,
+    Cluster,
+    add,
+    call,
+    flushed,
+    numbers,
+    submit,
+)
 from tests.unit.core.harness import Lists
 
 
@@ -181,13 +190,14 @@ async def test_a_repeated_key_is_answered_from_the_first_record() -> None:
         assert await numbers(node) == [7, 8]
 
 
-@pytest.mark.parametrize("flush_interval_s", [0.05, 1000.0])
-async def test_keys_survive_a_restart(flush_interval_s: float) -> None:
+@pytest.mark.parametrize("is_flushed", [True, False], ids=["snapshot", "tail"])
+async def test_keys_survive_a_restart(*, is_flushed: bool) -> None:
     """A key is known after a restart, from the snapshot or from the tail."""
-    cluster = Cluster(flush_interval_s=flush_interval_s)
+    cluster = Cluster(flush_interval_s=0.05 if is_flushed else 1000.0)
     async with cluster.node() as node:
         first = await node.invoke(call("add", b"7", key="k"))
-        await asyncio.sleep(0.2)
+        if is_flushed:
+            await flushed(node)
     async with cluster.node() as node:
         assert await node.invoke(call("add", b"7", key="k")) == first
         assert await numbers(node) == [7]
@@ -198,7 +208,7 @@ async def test_with_the_store_away_actors_in_memory_go_on() -> None:
     cluster = Cluster(flush_interval_s=0.05)
     async with cluster.node() as node:
         await add(node, 1, "cold")
-        await asyncio.sleep(0.2)
+        await flushed(node)
     async with cluster.node() as node:
         await add(node, 1, "warm")
         cluster.store.go_down()
@@ -214,11 +224,11 @@ async def test_a_store_put_back_to_an_older_copy_costs_nothing() -> None:
     cluster = Cluster(flush_interval_s=0.05)
     async with cluster.node() as node:
         await add(node, 1, "a")
-        await asyncio.sleep(0.2)
+        await flushed(node)
         older = cluster.store.copy()
         await add(node, 2, "a")
         await add(node, 1, "b")
-        await asyncio.sleep(0.2)
+        await flushed(node)
         worker = next(iter(node._served.values())).workers[0]
         residents = worker.machine.residents
         for actor in list(residents.tables["List"].actors.values()):
@@ -227,7 +237,7 @@ async def test_a_store_put_back_to_an_older_copy_costs_nothing() -> None:
         assert await numbers(node, "a") == [1, 2]
         assert await numbers(node, "b") == [1]
         await add(node, 3, "a")
-        await asyncio.sleep(0.2)
+        await flushed(node)
     async with cluster.node() as node:
         assert await numbers(node, "a") == [1, 2, 3]
         assert await numbers(node, "b") == [1]
@@ -238,7 +248,7 @@ async def test_snapshots_of_a_log_that_is_gone_are_refused_or_discarded() -> Non
     cluster = Cluster(flush_interval_s=0.05)
     async with cluster.node() as node:
         await add(node, 1)
-        await asyncio.sleep(0.2)
+        await flushed(node)
     cluster.log.truncate(AT, 0)
     with pytest.raises(ForeignLog, match="belong to another log"):
         async with cluster.node():

@@ -122,7 +122,9 @@ async def test_few_commits_are_too_many_when_they_are_large(
             await take(commits, 4)
 
 
-@pytest.mark.parametrize(("name", "limit"), [("_CHUNK", 3), ("_BYTES_MAX", 200), ("_BYTES_MAX", 1)])
+@pytest.mark.parametrize(
+    ("name", "limit"), [("_CHUNK", 3), ("LIST_BYTES_MAX", 200), ("LIST_BYTES_MAX", 1)]
+)
 async def test_a_long_past_is_read_in_pieces(
     name: str, limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,12 +161,12 @@ async def test_past_commits_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
             await node.commits("Lits", "a", CommitsAsked(1, 9, True), 5.0)
         with pytest.raises(UnknownType):
             node.follow("Lits", "a", None)
-        monkeypatch.setattr("spawn.runtime.commits._BYTES_MAX", 300)
+        monkeypatch.setattr("spawn.runtime.commits.LIST_BYTES_MAX", 300)
         assert (await listed(1, 100, True))[:2] == [6, 5]
         assert len(await listed(1, 100, True)) < 4
         assert (await listed(2, 100, False))[:2] == [2, 3]
         assert len(await listed(2, 100, False)) < 4
-        monkeypatch.setattr("spawn.runtime.commits._BYTES_MAX", 1)
+        monkeypatch.setattr("spawn.runtime.commits.LIST_BYTES_MAX", 1)
         assert await listed(1, 100, True) == [6]
         assert await listed(2, 100, False) == [2]
 

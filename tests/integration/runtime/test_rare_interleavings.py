@@ -22,25 +22,21 @@ from spawn.core.partition import Partition, Phase
 from spawn.errors import ActorParked, OutcomeUnknown, PartitionStopped, StartRefused
 from spawn.runtime import appends
 from spawn.runtime.activation import Activation
-from spawn.runtime.dispatcher import NodeDispatcher
 from spawn.runtime.node import Node
-from spawn.runtime.partition_worker import PartitionWorker
-from tests.integration.runtime.running import AT, TOPIC, Cluster, add, call, numbers, submit
+from tests.integration.runtime.running import (
+    AT,
+    TOPIC,
+    Cluster,
+    add,
+    call,
+    flushed,
+    numbers,
+    submit,
+    worker_of,
+)
 from tests.unit.core.harness import Lists
 
 KEY: dict[str, Any] = {"key": digest_key("k", "add", b"7"), "key_text": "k"}
-
-
-def worker_of(node: NodeDispatcher) -> PartitionWorker:
-    return node._served["List"].workers[0]
-
-
-async def flushed(node: NodeDispatcher) -> None:
-    """Wait until everything committed so far stands in the store."""
-    machine = worker_of(node).machine
-    position = machine.fold.position
-    while machine.residents.base < position:
-        await asyncio.sleep(0.01)
 
 
 async def test_a_recovery_never_starts_an_actor_that_is_still_loading(

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
 from eventstore.records import Commit, RequestNumber, decode_prefix
-from spawn.errors import KeyReused, OutcomeUnknown, Rejected, ReplyGone
+from spawn.errors import InvalidHeader, KeyReused, OutcomeUnknown, Rejected, ReplyGone
+from spawn.runtime.clock import SystemClock
 from tests.integration.runtime.running import AT, TOPIC, Cluster, call, numbers
 
 SESSION = b"s" * 16
 
 
 def number(n: int, low: int = 1) -> RequestNumber:
-    return RequestNumber(SESSION, n, low, 1 << 51)
+    return RequestNumber(SESSION, n, low, time.time_ns() // 1000)
 
 
 def commits(cluster: Cluster) -> list[Commit]:
@@ -100,3 +102,25 @@ async def test_a_copy_of_a_done_request_is_never_told_that_it_was_not_executed()
         with pytest.raises(OutcomeUnknown):
             await node.invoke(call("add", b"7", request=number(1), timeout_s=0.05))
         cluster.log.thaw(AT)
+
+
+class _ClockAhead(SystemClock):
+    """A machine's clock that is five hours ahead."""
+
+    def time_us(self) -> int:
+        return super().time_us() + 5 * 3_600 * 1_000_000
+
+
+async def test_a_node_with_a_wrong_clock_does_not_make_the_next_one_refuse() -> None:
+    """Clients go by the partition's time, which that clock wrote; far beyond it is refused."""
+    cluster = Cluster()
+    async with cluster.node(clock=_ClockAhead()) as node:
+        await node.invoke(call("add", b"7"))
+    async with cluster.node() as node:
+        told_us = node.log_time_us("List", "a")
+        assert told_us > time.time_ns() // 1000 + 4 * 3_600 * 1_000_000
+        await node.invoke(call("add", b"8", request=RequestNumber(SESSION, 1, 1, told_us)))
+        far_us = told_us + 2 * 3_600 * 1_000_000
+        with pytest.raises(InvalidHeader, match="over an hour ahead"):
+            await node.invoke(call("add", b"9", request=RequestNumber(SESSION, 2, 1, far_us)))
+        assert await numbers(node, "a") == [7, 8]

@@ -20,26 +20,26 @@ def value(n: object = 8, low: object = 7, issued: object = NOW_US, session: str 
 def test_a_number_is_read(text: str) -> None:
     """All four of its parts."""
     number = RequestNumber(bytes.fromhex(SESSION), 8, 7, NOW_US)
-    assert parse_request([text], NOW_US) == number
+    assert parse_request([text]) == number
 
 
 @pytest.mark.parametrize(
     "text",
     [
         value(1, 1), value(1, 0), value(10_006, 7), value(issued=0), value(2**63 - 1, 2**63 - 2),
-        value(issued=NOW_US + 3_600_000_000),
+        value(issued=2**63 - 1),
     ],
 )  # fmt: skip
 def test_the_bounds_are_valid(text: str) -> None:
     """The last ones on each side."""
-    parse_request([text], NOW_US)
+    parse_request([text])
 
 
 @pytest.mark.parametrize(
     "text",
     [
         "", "n=1", value(0, 0), value(7, 8), value(10_007, 7), value(2**63, 2**63 - 5),
-        value(issued=NOW_US + 3_600_000_001), value(issued=2**63), value(-1), value("x"),
+        value(issued=2**63), value(-1), value("x"),
         value(session=SESSION[:-1]), value(session=SESSION.upper()), value() + ", x=1",
         " " + value(), value("1" * 5000), value().replace("low", "high"), value("٣"),
     ],
@@ -47,6 +47,6 @@ def test_the_bounds_are_valid(text: str) -> None:
 def test_anything_else_is_refused(text: str) -> None:
     """Also numbers that would be remembered for long, or make memory grow."""
     with pytest.raises(InvalidHeader):
-        parse_request([text], NOW_US)
+        parse_request([text])
     with pytest.raises(InvalidHeader, match="2 times"):
-        parse_request([value(), value()], NOW_US)
+        parse_request([value(), value()])

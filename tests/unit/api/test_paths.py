@@ -7,17 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spawn.api.paths import Match, check_method, match_target
-from spawn.cli.node_client import actor_path
-from spawn.cli.subjects import Subject
+from spawn.client.paths import actor_path
 from spawn.errors import InvalidId, MethodNotAllowed, UnknownPath
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
 def test_every_id_comes_back_as_it_was(actor_id: str) -> None:
-    """What the CLI encodes the server decodes."""
-    path = actor_path(Subject("Counter", actor_id), "add")
+    """What CLI and client encode the server decodes."""
+    path = actor_path("Counter", actor_id, "add")
     assert match_target(path) == Match("invoke", "Counter", actor_id, "add")
-    path = actor_path(Subject("Counter", actor_id))
+    path = actor_path("Counter", actor_id)
     assert match_target(path) == Match("state", "Counter", actor_id)
 
 

@@ -276,3 +276,21 @@ def test_the_help_page_loads_no_client_of_a_server() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=10
     )
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_run_warns_of_connections_without_tls(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line each, with the setting and the mend; the start goes on."""
+    monkeypatch.setenv("SPAWN_KAFKA_BOOTSTRAP_SERVERS", "k.example:9092")
+    monkeypatch.setenv("SPAWN_POSTGRES_DSN", "postgresql://u:s3cret@db.example/x")
+    # The process's logging is the tests', not this command's.
+    monkeypatch.setattr("spawn.logs.configure_logs", lambda *_, **__: False)
+    code, _, err = spawn(capsys, "run", "missing.py", "--log-format", "text")
+    assert code != 0
+    assert "missing.py" in err
+    warned = [line for line in err.splitlines() if "is another machine" in line]
+    assert len(warned) == 2
+    assert "set SPAWN_KAFKA_SECURITY_PROTOCOL=SSL" in warned[0]
+    assert "add sslmode=verify-full" in warned[1]
+    assert "s3cret" not in err

@@ -168,7 +168,10 @@ class Owner:
         return self.log.append([(None, encode_claim(claim, body))])
 
     def run(self, some: Command) -> None:
-        if some.request is not None and self.machine.recorded(some, some.request) is not None:
+        if (
+            some.request is not None
+            and self.machine.recorded(some, some.request, self.now_us) is not None
+        ):
             return
         actor = self.machine.arrive(some)
         self.load()

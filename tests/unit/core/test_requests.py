@@ -10,7 +10,7 @@ from eventstore.records import RequestNumber
 from spawn.core.commands import Command
 from spawn.core.partition import Limits
 from spawn.core.sessions import HORIZON_US
-from spawn.errors import RequestSettled, RequestTooOld, TooManySessions
+from spawn.errors import InvalidHeader, RequestSettled, RequestTooOld, TooManySessions
 from tests.unit.core.harness import FakeLog, FakeStore, Owner, command
 
 SESSION = b"an ingress here."
@@ -30,7 +30,7 @@ def request(n: int, number: int = 7, low: int = 1, issued_us: int = 1_000_000) -
 
 def recorded(owner: Owner, some: Command) -> int | None:
     assert some.request is not None
-    return owner.machine.recorded(some, some.request)
+    return owner.machine.recorded(some, some.request, owner.now_us)
 
 
 def test_a_copy_in_flight_joins_and_leaves_no_record() -> None:
@@ -100,6 +100,26 @@ def test_issued_before_the_horizon_it_is_refused_unless_it_is_in_flight() -> Non
     owner.now_us += HORIZON_US
     owner.run(command("add", "b", 2))
     assert recorded(owner, request(2, issued_us=HORIZON_US)) is None
+
+
+def test_issued_far_ahead_of_clock_and_log_it_is_refused() -> None:
+    """It would be remembered for long; where the log itself is ahead, its time is the measure."""
+    log = FakeLog()
+    owner = owner_of(log)
+    hour_us = 3_600 * 1_000_000
+    far = owner.now_us + 5 * hour_us
+    assert recorded(owner, request(1, issued_us=owner.now_us + hour_us)) is None
+    with pytest.raises(InvalidHeader, match="issued is over an hour ahead"):
+        recorded(owner, request(1, issued_us=owner.now_us + hour_us + 1))
+    before, owner.now_us = owner.now_us, far
+    owner.run(command("add", "a", 1))
+    owner.append()
+    after = owner_of(log)
+    assert after.now_us == before
+    assert recorded(after, request(1, issued_us=far)) is None
+    assert recorded(after, request(1, issued_us=far + hour_us)) is None
+    with pytest.raises(InvalidHeader):
+        recorded(after, request(1, issued_us=far + hour_us + 1))
 
 
 @pytest.mark.parametrize(

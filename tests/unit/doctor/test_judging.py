@@ -322,3 +322,15 @@ async def test_each_step_to_a_broker_fails_by_itself(tmp_path: Path) -> None:
     }
     assert "does not speak the Kafka protocol" in failed[f"log protocol 127.0.0.1:{port}"]
     assert "geheim" not in str(checks)
+
+
+async def test_a_way_without_tls_is_a_warning(tmp_path: Path) -> None:
+    """It works, but others may listen; told before anything is asked of a server."""
+    settings = load_settings(
+        flags={"kafka.bootstrap_servers": "no-such-host.invalid:9092"}, environ={}
+    )
+    checks = {each.name: each async for each in examine(settings, data=tmp_path, time_us=lambda: 0)}
+    found = checks["kafka without TLS"]
+    assert found.status == "warning"
+    assert "no-such-host.invalid" in found.text
+    assert found.mend == "set SPAWN_KAFKA_SECURITY_PROTOCOL=SSL"

@@ -16,7 +16,8 @@ from eventstore.records import RequestNumber
 __all__ = ["WINDOW", "Drawn", "Numbers"]
 
 WINDOW: Final = 10_000
-"""How far a session's numbers may run ahead of its `low`; then another session is opened."""
+"""How far a session's numbers may run ahead of its `low`: it bounds what an owner remembers of one.
+A client that comes to it opens another session; a number beyond it is refused."""
 
 
 class _Session:

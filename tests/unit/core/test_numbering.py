@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spawn.client.numbering import WINDOW, Drawn, Numbers
+from spawn.core.numbering import WINDOW, Drawn, Numbers
 
 
 def numbers() -> Numbers:
