@@ -10,7 +10,7 @@ from eventstore.log import EventLog
 from eventstore.snapshots import SnapshotStore
 from spawn.core.partition import Limits
 from spawn.runtime.blocking import Blocking
-from spawn.runtime.clock import Clock
+from spawn.runtime.clock import Clock, stopwatch_s
 from spawn.runtime.counts import Outstanding
 from spawn.runtime.debugger import Debugger
 
@@ -58,6 +58,8 @@ class NodeContext:
     debugger: Debugger
     new_id: Callable[[], bytes]
     """Makes a random 16-byte id: of a claim, of a log."""
+    stopwatch: Callable[[], float] = stopwatch_s
+    """Seconds that user code takes; decides nothing but where it runs."""
     discarded: set[str] = field(default_factory=set)
     """Topics whose stale snapshots were discarded; it is said once for each."""
     takeovers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))

@@ -35,7 +35,6 @@ from spawn.errors import (
     SpawnError,
 )
 from spawn.runtime.blocking import HELD_S
-from spawn.runtime.clock import stopwatch_s
 from spawn.runtime.context import NodeContext
 from spawn.runtime.outcomes import KEY_REUSED, again, fail, refused
 from spawn.runtime.partition_log import PartitionLogger
@@ -69,6 +68,7 @@ class Execution:
         self._loop = asyncio.get_running_loop()
         self._now = self._loop.time
         self._time_us = context.clock.time_us
+        self._stopwatch = context.stopwatch
         self._blocking = context.blocking
         self._inline = {
             name: context.blocking.inline(table.behavior)
@@ -109,7 +109,7 @@ class Execution:
                 continue
             command.started = True
             time_us = machine.time(self._time_us())
-            began = stopwatch_s()
+            began = self._stopwatch()
             work = actor.work
             assert work is not None, "a started command keeps its actor busy"
             behavior = actor.table.behavior
@@ -118,7 +118,7 @@ class Execution:
             decision: Any = behavior.run(
                 action, actor.id.decode(), work.state, alive, time_us, command
             )
-            if (held := stopwatch_s() - began) > HELD_S:
+            if (held := self._stopwatch() - began) > HELD_S:
                 self._blocking.held(behavior, action, held)
             machine.decide(actor, command, decision, time_us)
             self._wake.set()
@@ -182,9 +182,9 @@ class Execution:
             command.begun = self._now()
             if not command.is_awaited(command.begun):
                 return None, 0.0
-            began = stopwatch_s()
+            began = self._stopwatch()
             decision = behavior.run(*arguments)
-            return decision, stopwatch_s() - began
+            return decision, self._stopwatch() - began
 
         try:
             decision, seconds = await self._blocking.run_alone((command.type, actor.id), run)
@@ -366,14 +366,14 @@ class Execution:
             reading = self._read_in_thread(behavior, arguments)
             self._spawn(self._read_async(actor, command, reading, revision, offset))
             return
-        began = stopwatch_s()
+        began = self._stopwatch()
         try:
             reply = behavior.read(*arguments)
         except SpawnError as error:
             fail(command, error, self._context.outstanding)
             return
         finally:
-            if is_inline and (held := stopwatch_s() - began) > HELD_S:
+            if is_inline and (held := self._stopwatch() - began) > HELD_S:
                 self._blocking.held(behavior, action, held)
         if is_inline:
             self._answer(actor, command, reply, revision, offset)
@@ -383,9 +383,9 @@ class Execution:
 
     async def _read_in_thread(self, behavior: Behavior, arguments: tuple[Any, ...]) -> Any:
         def read() -> tuple[Any, float]:
-            began = stopwatch_s()
+            began = self._stopwatch()
             reply = behavior.read(*arguments)
-            return reply, stopwatch_s() - began
+            return reply, self._stopwatch() - began
 
         reply, seconds = await self._blocking.threads.submit(read)
         self._blocking.ran(behavior, arguments[0], seconds)

@@ -14,7 +14,7 @@ from eventstore.log import EventLog, TopicPartition
 from eventstore.snapshots import SnapshotStore
 from spawn.core.behavior import Behavior
 from spawn.core.ids import topic_of
-from spawn.runtime.clock import Clock, SystemClock, random_id
+from spawn.runtime.clock import Clock, SystemClock, random_id, stopwatch_s
 from spawn.runtime.collector import Collector, ProcessCollector
 from spawn.runtime.context import NodeContext, RuntimeSettings
 from spawn.runtime.debugger import Debugger
@@ -47,6 +47,8 @@ class NodePlan:
     debugger: Debugger = field(default_factory=Debugger)
     new_id: Callable[[], bytes] = random_id
     """Makes random 16-byte ids."""
+    stopwatch: Callable[[], float] = stopwatch_s
+    """Seconds that user code takes."""
     placement: Placement | None = None
     """What of it this node is to own; None: all, alone (see `ownership`)."""
     collector: Collector = field(default_factory=ProcessCollector)
@@ -69,6 +71,7 @@ class Node:
             say=plan.say,
             debugger=plan.debugger,
             new_id=plan.new_id,
+            stopwatch=plan.stopwatch,
         )
         served = self._serve_types()
         self._workers = _by_topic(served)

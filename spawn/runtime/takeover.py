@@ -32,8 +32,8 @@ __all__ = ["OwnRecord", "PartitionLost", "append_claim", "read_owner", "take_ove
 
 _LOGGER: Final = "spawn.partition"
 
-_OLD_END_S: Final = 5.0
-"""How long a log's end below the checkpoint's X is taken for an old one."""
+_OLD_END_LOOKS: Final = 9
+"""So often is a log's end below the checkpoint's X taken for an old one: for some 5 s."""
 _REPLAY_SLICE: Final = 2_000
 """Records folded between two turns of the event loop: a few milliseconds."""
 
@@ -139,13 +139,14 @@ async def _bounds(context: NodeContext, at: TopicPartition, least: int) -> tuple
 
     A leader of the log that was deposed while it was frozen tells an old one (log protocol 6).
     """
-    loop = asyncio.get_running_loop()
-    deadline, backoff = loop.time() + _OLD_END_S, Backoff()
-    while True:
-        start, end = await context.log.bounds(at)
-        if end >= least or loop.time() > deadline or context.settings.discard_stale_snapshots:
-            return start, end
+    backoff = Backoff()
+    start, end = await context.log.bounds(at)
+    for _ in range(_OLD_END_LOOKS):
+        if end >= least or context.settings.discard_stale_snapshots:
+            break
         await backoff.sleep()
+        start, end = await context.log.bounds(at)
+    return start, end
 
 
 async def _usable(

@@ -24,7 +24,6 @@ from eventstore.rows import ActorName, Checkpoint, FlushSlice, Loaded
 from spawn.core.behavior import TypeSettings
 from spawn.core.ids import partition_of
 from spawn.errors import SpawnError
-from spawn.runtime import execution
 from spawn.runtime.context import RuntimeSettings
 from spawn.runtime.dispatcher import NodeDispatcher
 from spawn.runtime.node import Node, NodePlan
@@ -36,9 +35,6 @@ from tests.simulation.weather import FAULTS, HEAL_S, Weather, plan_faults
 from tests.unit.core.harness import Lists
 
 __all__ = ["NodeClock", "Report", "World", "run_seed"]
-
-# What user code takes in real time decides where it runs: no matter here.
-vars(execution)["stopwatch_s"] = float
 
 _SYSTEM: Final = "sim"
 _TOPIC: Final = "spawn.sim.List"
@@ -293,6 +289,8 @@ class World:
                     say=lambda text: self.note(f"{process}: {text}"),
                     clock=NodeClock(self, process, name),
                     new_id=lambda: dice.randbytes(16),
+                    # What user code takes in real time decides where it runs: no matter here.
+                    stopwatch=float,
                     collector=NoCollector(),
                     placement=self.placement.of(name),
                 )
