@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from spawn.errors import PartitionStopped
+from spawn.errors import ForeignLog, PartitionStopped
 from spawn.runtime.partition_log import PartitionLogger
 from spawn.runtime.partition_worker import PartitionWorker
 from spawn.runtime.placement import Placement
@@ -47,7 +47,7 @@ class PlacedOwnership:
     async def run(self, serving: asyncio.Event) -> None:
         """Own what is wanted; `serving` is set once all that was wanted first is owned.
 
-        Never returns. Raises: ForeignLog.
+        Never returns.
         """
         first = [worker for worker in self._workers if self._placement.wants(worker.at)]
         try:
@@ -75,7 +75,8 @@ class PlacedOwnership:
                     backoff = Backoff()
                 reason = "retake"
                 await backoff.sleep()
-            except PartitionStopped as stopped:
+            except (PartitionStopped, ForeignLog) as stopped:
+                # The others go on: what is wrong is this partition's log.
                 self._say(f"error: {stopped} [{stopped.code}]")
                 self.stopped.append(str(stopped))
                 worker.refuse(stopped)

@@ -32,6 +32,7 @@ def _one(seed: int) -> int:
 def _many(first: int, count: int, jobs: int) -> int:
     began = time.monotonic()
     coverage: Counter[str] = Counter()
+    losses: Counter[str] = Counter()
     failed: list[Report] = []
     operations = told = 0
     with ProcessPoolExecutor(jobs) as pool:
@@ -39,6 +40,7 @@ def _many(first: int, count: int, jobs: int) -> int:
             coverage.update(report.coverage)
             operations += report.operations
             told += report.told
+            losses.update(report.losses)
             if report.wrong:
                 failed.append(report)
                 print(f"seed {report.seed} FAILED: {report.wrong[0]}", flush=True)
@@ -46,6 +48,7 @@ def _many(first: int, count: int, jobs: int) -> int:
     seconds = time.monotonic() - began
     print(f"{count} seeds in {seconds:.0f} s, {operations} operations, {told} with known outcome")
     print("faults: " + ", ".join(f"{name} {times}" for name, times in sorted(coverage.items())))
+    print("lost by the log: " + ", ".join(f"{n} {times}" for n, times in sorted(losses.items())))
     print(f"{count - len(failed)} passed, {len(failed)} failed")
     return bool(failed)
 

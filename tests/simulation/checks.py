@@ -37,6 +37,8 @@ def owners_know_the_fold(world: World) -> list[str]:
     for process, node in world.nodes.values():
         for worker in node._workers:
             machine = worker.machine
+            if worker.at in world.broker.truncated:
+                continue
             if machine.phase not in (Phase.ACTIVE, Phase.RECOVERING):
                 continue
             records = world.broker.records[worker.at]
@@ -152,16 +154,44 @@ def everything(world: World) -> list[str]:
         for each in operations
         if each.request is not None
     }
-    for at in world.partitions:
+    for at in sorted(world.broker.truncated):
+        _judge_loss(world, at, [e for e in operations if world.partition_of(e.actor) == at])
+    whole = [at for at in world.partitions if at not in world.broker.truncated]
+    operations = [e for e in operations if world.partition_of(e.actor) in whole]
+    for at in whole:
         said = reference_of(world.broker.records[at])
         wrong += _each_once(said, by_request)
         wrong += _all_serve(world, at)
     wrong += _told_is_recorded(world, operations)
     for actor in world.actors:
+        if world.partition_of(actor) not in whole:
+            continue
         final = reference_of(world.broker.records[world.partition_of(actor)])
         numbers = final.actors.get(actor, ActorSaid()).numbers
         wrong += _linearizable(numbers, [each for each in operations if each.actor == actor])
     return wrong
+
+
+def _judge_loss(world: World, at: TopicPartition, operations: Sequence[Operation]) -> None:
+    """Check 9 under truncation: who lost what was acknowledged has stopped; misses are counted."""
+    try:
+        there = {(c.session, c.n) for c in _commits(world, at)}
+    except AssertionError:
+        there = set()
+    lost = [
+        each
+        for each in operations
+        if each.request is not None
+        and each.outcome in ("done", "rejected")
+        and (each.request.session, each.request.n) not in there
+    ]
+    stopped = any(
+        worker.at == at and worker.machine.phase is Phase.STOPPED
+        for _, node in world.nodes.values()
+        for worker in node._workers
+    ) or any(str(at) in text for text in world.stopped)
+    what = "harmless" if not lost else "stopped" if stopped else "missed"
+    world.losses[what] = world.losses.get(what, 0) + 1
 
 
 def _each_once(said: Reference, by_request: dict[tuple[bytes, int], Operation]) -> list[str]:

@@ -121,6 +121,9 @@ class Client:
             if isinstance(reply, RequestTooOld | RequestSettled):
                 operation.outcome = "unknown"
                 break
+            if at in world.broker.truncated:
+                operation.outcome = "unknown"
+                break
             if not reply.retryable and not isinstance(reply, OutcomeUnknown):
                 world.wrong(f"{operation} was told {reply!r}")
                 break

@@ -240,6 +240,12 @@ def slow_answers(world: World, dice: random.Random) -> Callable[[], None]:
     return _forgetting(world.weather.slow_answers, process)
 
 
+def truncation(world: World, dice: random.Random) -> Callable[[], None]:
+    """An unclean election: the log gives back less than it acknowledged (log protocol 11)."""
+    world.broker.truncate(dice.choice(world.partitions), dice.randint(1, 6))
+    return _nothing
+
+
 FAULTS: Final[dict[str, tuple[Fault, tuple[float, float]]]] = {
     "kill": (kill, (0.1, 4.0)),
     "kill all": (kill_all, (0.1, 2.0)),
@@ -261,6 +267,7 @@ FAULTS: Final[dict[str, tuple[Fault, tuple[float, float]]]] = {
     "clock jump": (clock_jump, (0.1, 0.2)),
     "bad network": (bad_network, (1.0, 10.0)),
     "old end": (old_end, (0.5, 4.0)),
+    "truncation": (truncation, (0.1, 0.2)),
 }
 """Name -> what begins it, and how long it lasts (virtual seconds, from, to)."""
 
@@ -272,10 +279,15 @@ _SHARP: Final = (
 """What shows mistakes about leases."""
 
 
-def plan_faults(dice: random.Random, sharp: bool) -> list[tuple[float, str, float]]:
+_ALL: Final = tuple(name for name in FAULTS if name != "truncation")
+
+
+def plan_faults(dice: random.Random, *, sharp: bool, loses: bool) -> list[tuple[float, str, float]]:
     """Draw (start, name, duration): a few kinds for each seed, so that each is met thickly."""
-    kinds = dice.sample(_SHARP if sharp else list(FAULTS), dice.randint(2, 5 if sharp else 6))
+    kinds = dice.sample(_SHARP if sharp else _ALL, dice.randint(2, 5 if sharp else 6))
     plan = []
+    if loses:
+        plan.append((dice.uniform(5.0, 30.0), "truncation", 0.1))
     for _ in range(dice.randint(12, 30) if sharp else dice.randint(5, 14)):
         name = dice.choice(kinds)
         shortest, longest = FAULTS[name][1]

@@ -59,6 +59,8 @@ class Report:
     faults: list[str]
     steps: int
     coverage: dict[str, int] = field(default_factory=dict)
+    losses: dict[str, int] = field(default_factory=dict)
+    """Truncated partitions: `harmless`, `stopped`, `missed`."""
 
 
 class SimPlacement:
@@ -184,7 +186,8 @@ class NodeStore:
         applied = await self._world.store.flush(at, checkpoint, base, given())
         if applied:
             self._world.note(f"flushed {at} at {checkpoint.offset}")
-            self._world.wrongs += checks.checkpoint_is_the_fold(self._world, at)
+            if at not in self._world.broker.truncated:
+                self._world.wrongs += checks.checkpoint_is_the_fold(self._world, at)
         await self._way()
         return applied
 
@@ -207,6 +210,8 @@ class World:
         self.partitions = [TopicPartition(_TOPIC, number) for number in range(4)]
         self.is_sharp = dice.random() < 0.25
         """Many reads and owners that change often: what shows mistakes about leases."""
+        self.loses = dice.random() < 0.06
+        """The log will lose what it acknowledged: the partition must stop."""
         self.actors = [f"a{number}" for number in range(dice.choice([4, 8, 16]))]
         self.mix = dice.choice([(70, 15, 8, 7), (30, 60, 5, 5), (50, 40, 5, 5)])
         self.pause_s = dice.choice([0.3, 0.8])
@@ -227,9 +232,12 @@ class World:
         self.nodes: dict[str, tuple[Process, Node]] = {}
         self.clients: list[Client] = []
         self.wrongs: list[str] = []
+        self.stopped: list[str] = []
+        """What nodes said of partitions that stopped."""
         self.trace = hashlib.blake2b(digest_size=8)
         self.shown: Callable[[str], None] | None = None
         self.coverage: dict[str, int] = {}
+        self.losses: dict[str, int] = {}
         self.is_closing = False
         """Clients begin nothing more."""
         self._number = 0
@@ -286,7 +294,7 @@ class World:
                         flush_interval_s=dice.choice([0.5, 2.0, 5.0]), sweep_s=0.1
                     ),
                     body_bytes_max=1024,
-                    say=lambda text: self.note(f"{process}: {text}"),
+                    say=partial(self._said, process),
                     clock=NodeClock(self, process, name),
                     new_id=lambda: dice.randbytes(16),
                     # What user code takes in real time decides where it runs: no matter here.
@@ -307,6 +315,11 @@ class World:
             self.wrong(f"{process} ended: {error!r}")
         except Exception as error:  # noqa: BLE001 - a node never ends by itself
             self.wrong(f"{process} ended: {error!r}")
+
+    def _said(self, process: Process, text: str) -> None:
+        self.note(f"{process}: {text}")
+        if text.startswith("error: "):
+            self.stopped.append(text)
 
     def kill(self, name: str) -> None:
         """Kill a node's process, if it runs."""
@@ -344,7 +357,8 @@ class World:
 
     async def live(self) -> None:
         """Let everything happen, heal, and be looked at."""
-        faults = plan_faults(random.Random(self.dice.random()), self.is_sharp)
+        dice = random.Random(self.dice.random())
+        faults = plan_faults(dice, sharp=self.is_sharp, loses=self.loses)
         for start, name, duration in faults:
             self.later(start, partial(self._befall, name, duration))
         for name in self.node_names:
@@ -424,4 +438,5 @@ def run_seed(seed: int, shown: Callable[[str], None] | None = None) -> Report:
         sorted(world.coverage),
         world.loop.steps,
         dict(world.coverage),
+        dict(world.losses),
     )
