@@ -21,7 +21,7 @@
     |- ReplayDiffers             replay gives another state than the live run did
     |- StartRefused              a node can't start
        |- InvalidSettings, InvalidTarget, PortTaken, ForeignLog, SchemaIncompatible
-       |- PartitionStopped       the log lost records, or holds one that can't be read
+       |- PartitionStopped       the log lost records, has one that can't be read, or takes none
 
 `code` is stable and the same in the exception, the HTTP problem body, the log line and the CLI;
 `retryable` tells whether the same call may succeed later unchanged; `at` names the place and
@@ -278,13 +278,13 @@ class TooSlow(Unavailable):
 
 
 class LogUnreachable(Unavailable):
-    """The event log does not answer."""
+    """The event log does not answer, or does not let this node write."""
 
     code = "log-unreachable"
 
 
 class StoreUnreachable(Unavailable):
-    """The snapshot store does not answer, and the actor is not in memory."""
+    """The snapshot store does not answer, and the call needs it."""
 
     code = "store-unreachable"
 
@@ -368,6 +368,6 @@ class SchemaIncompatible(StartRefused):
 
 
 class PartitionStopped(StartRefused):
-    """The log lost acknowledged records, or holds a record that no reader may pass over."""
+    """The log lost acknowledged records, holds one that can't be read, or takes no more of them."""
 
     code = "partition-stopped"

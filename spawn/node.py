@@ -25,6 +25,7 @@ from eventstore.errors import (
     SnapshotsUnavailable,
 )
 from eventstore.kafka_log import KafkaAdmin, KafkaLog
+from eventstore.log import TopicPartition
 from eventstore.postgres_snapshots import PostgresSnapshots
 from spawn.api.server import HttpLimits, HttpServer, reserve
 from spawn.config import Settings
@@ -144,6 +145,10 @@ async def prepare(
             )
         except (LogRefused, LogForbidden) as error:
             raise StartRefused(f"the log refuses to make the topics: {error}") from error
+        if not options.create:
+            # A node that runs waits for tables that are gone; one that starts says so.
+            for topic in topics:
+                await adapters.store.load(TopicPartition(topic, 0), ())
         now_ms = SystemClock().time_us() // 1000
         await ensure_schemas(adapters.log, settings.system, target.behaviors, now_ms)
     return topics

@@ -162,7 +162,7 @@ _OWNERSHIP: Final = {
     "spawn_partition_phase": Described(
         "gauge",
         "1 for the phase: `taking-over`, `active`, `recovering`, `released`, `fenced`, `stopped`",
-        "`stopped`: the log lost or garbled records there, and an operator decides",
+        "`stopped`: the log lost or garbled records or takes no more, and an operator decides",
         (*_PARTITION, "phase"),
     ),
     "spawn_fences": Described(
