@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.simulation.mutants import PLANTS
+from tests.simulation.plants import PLANTS
 from tests.simulation.world import run_seed
 
 _QUICKLY_FOUND = (
@@ -25,7 +25,7 @@ def test_a_seed_keeps_all_promises(seed: int) -> None:
     report = run_seed(seed)
     assert not report.wrong, report.wrong[0]
     assert report.operations > 140
-    assert report.told > report.operations * 0.9
+    assert report.told > report.operations * (0.9 if not report.losses else 0.5)
 
 
 def test_a_seed_is_the_same_in_every_process() -> None:
