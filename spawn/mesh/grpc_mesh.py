@@ -88,7 +88,9 @@ class GrpcMesh:
     ) -> None:
         """Prepare it. `endpoint` is where peers reach it, if not at `host` and `port`."""
         self._receiver, self._now, self._tls = receiver, now, tls
-        self._host, self._port, self._endpoint = host, port, endpoint
+        self._host, self._endpoint = host, endpoint
+        self.port = port
+        """The one that it listens on, once it is running."""
         self.hello = Hello(VERSION, LEAST_VERSION, system, node, endpoint, release)
         self.counts = MeshCounts()
         self._pumps: set[_Pump] = set()
@@ -109,7 +111,7 @@ class GrpcMesh:
         server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(_SERVICE, {_METHOD: handler}),)
         )
-        port = self._listen(server)
+        port = self.port = self._listen(server)
         if not self._endpoint:
             self.hello = Hello(
                 *(VERSION, LEAST_VERSION, self.hello.system, self.hello.node),
@@ -134,7 +136,7 @@ class GrpcMesh:
     # --- listening -------------------------------------------------------------------------------
 
     def _listen(self, server: grpc.aio.Server) -> int:
-        address = _address(self._host, self._port)
+        address = _address(self._host, self.port)
         try:
             if self._tls is None:
                 return server.add_insecure_port(address)

@@ -120,6 +120,7 @@ class MemoryMesh:
         """Take leave of all peers and listen no more."""
         for end in list(self._ends):
             end.conversation.close()
+            end.flush()
         if self.network.at(self.hello.endpoint) is self:
             self.network.kill(self.hello.endpoint)
 
@@ -162,9 +163,10 @@ class _End:
         # What is posted in the same turn shares a frame.
         if not self._flush_is_due and not self._is_over:
             self._flush_is_due = True
-            self._network.schedule(0.0, self._flush)
+            self._network.schedule(0.0, self.flush)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Send what waits."""
         self._flush_is_due = False
         if self._is_over or self._mesh.is_dead:
             return
