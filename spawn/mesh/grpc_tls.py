@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +27,17 @@ class MeshTls:
         """Take the paths of three PEM files, the key without a password."""
         self._paths = tuple(Path(name) for name in (ca, cert, key))
         self._read: tuple[object, _Texts] | None = None
+
+    def check(self) -> None:
+        """Look at the files, since gRPC does not say what is wrong with them.
+
+        Raises: OSError, ssl.SSLError.
+        """
+        ca, cert, key = self._paths
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(ca)
+        # An empty password: one that asks for it fails, instead of asking at the terminal.
+        context.load_cert_chain(cert, key, password="")
 
     def read(self) -> _Texts:
         """Return what the files hold now. Raises: OSError."""
