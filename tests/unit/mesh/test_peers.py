@@ -216,8 +216,21 @@ def test_who_was_found_unreachable_is_left(world: World) -> None:
         a.peers.link("b")
 
 
+def test_endpoints_have_a_limit(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For one more nothing is opened; a peer beyond it that calls is answered all the same."""
+    monkeypatch.setattr("spawn.mesh.peers.PEERS_MAX", 1)
+    a = world.node("a")
+    a.peers.link("gone")
+    with pytest.raises(NodeUnreachable, match="as many as may"):
+        a.peers.link("b")
+    b = world.node("b")
+    b.peers.link("a").post(Ping(1))
+    world.clock.pass_s(0.1)
+    assert b.told.messages == [Pong(1)]
+
+
 def test_endpoints_are_forgotten(world: World) -> None:
-    """Those that are gone cost nothing in the end, and known ones have a limit."""
+    """Those that are gone cost nothing in the end."""
     a = world.node("a")
     for n in range(3):
         a.peers.link(f"gone-{n}")
