@@ -350,7 +350,7 @@ class InvalidTarget(StartRefused):
 
 
 class PortTaken(StartRefused):
-    """The HTTP port is in use."""
+    """A port that the node listens on is in use."""
 
     code = "port-taken"
 

@@ -1,4 +1,4 @@
-"""Who reaches a node over HTTP: token, TLS and names, made from the settings.
+"""Who reaches a node, over HTTP and as a node: token, TLS and names, made from the settings.
 
 A node that anybody on a network could call, or listen to, does not start unless it is told to.
 """
@@ -13,12 +13,21 @@ from typing import Final
 from spawn.api.access import Access, is_loopback
 from spawn.config import Secret, Settings, token_of
 from spawn.errors import InvalidSettings
+from spawn.mesh.grpc_tls import MeshTls
 
-__all__ = ["access_of", "base_url", "check_exposure", "tls_of"]
+__all__ = [
+    "access_of",
+    "base_url",
+    "check_exposure",
+    "check_mesh_exposure",
+    "mesh_tls_of",
+    "tls_of",
+]
 
 _logger = logging.getLogger("spawn.exposure")
 
 _TOKEN_BYTES_MAX: Final = 4096
+_ANY_ADDRESS: Final = ("0.0.0.0", "::", "[::]")
 
 
 def check_exposure(settings: Settings) -> None:
@@ -38,6 +47,47 @@ def check_exposure(settings: Settings) -> None:
             at=settings.source("http.host").name,
             hint="give them, or say --insecure if something else protects the node",
         )
+
+
+def check_mesh_exposure(settings: Settings) -> None:
+    """Raise InvalidSettings where anybody on a network could pass for a node, or none be found."""
+    mesh = settings.mesh
+    at = settings.source("mesh.host").name
+    if not (is_loopback(mesh.host.lower()) or mesh.insecure or mesh.tls_cert):
+        raise InvalidSettings(
+            f"{mesh.host} is reached from other machines, and this node has no TLS files for other "
+            "nodes (--mesh-tls-ca, --mesh-tls-cert and --mesh-tls-key)",
+            at=at,
+            hint="give them, or say --mesh-insecure if something else protects the node",
+        )
+    if mesh.host in _ANY_ADDRESS and not mesh.advertise:
+        raise InvalidSettings(
+            f"mesh.host is {mesh.host}, where no other node can call this one",
+            at=at,
+            hint="say with --mesh-advertise HOST:PORT where they reach it",
+        )
+
+
+def mesh_tls_of(settings: Settings) -> MeshTls | None:
+    """Return what nodes show each other; None: they talk without TLS.
+
+    Raises: InvalidSettings - the files can't be used.
+    """
+    mesh = settings.mesh
+    if not mesh.tls_cert:
+        return None
+    tls = MeshTls(ca=mesh.tls_ca, cert=mesh.tls_cert, key=mesh.tls_key)
+    try:
+        tls.check()
+    except (OSError, ssl.SSLError) as error:
+        keys = ("mesh.tls_ca", "mesh.tls_cert", "mesh.tls_key")
+        raise InvalidSettings(
+            f"authority {mesh.tls_ca}, certificate {mesh.tls_cert} and key {mesh.tls_key} can't be "
+            f"used: {error}",
+            at=", ".join(settings.source(key).name for key in keys),
+            hint="all are PEM files, the key that of the certificate and without a password",
+        ) from error
+    return tls
 
 
 def access_of(settings: Settings) -> Access:

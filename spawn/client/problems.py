@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import msgspec
 
-from spawn import errors
-from spawn.errors import NodeUnreachable, Rejected, SpawnError
+from spawn.core.told_errors import told_error
+from spawn.errors import NodeUnreachable, SpawnError
 
 __all__ = ["RECORDED", "error_of_problem", "reason_of"]
 
@@ -17,12 +17,6 @@ RECORDED: Final = frozenset(
 )
 """Codes, beside user code's own, that a record or the session stands behind: final also when
 another copy of the request was sent."""
-
-_KINDS: Final[dict[str, type[SpawnError]]] = {
-    kind.code: kind
-    for name in errors.__all__
-    if (kind := getattr(errors, name)) is not Rejected and isinstance(kind.code, str)
-}
 
 
 def error_of_problem(status: int, body: bytes) -> SpawnError:
@@ -39,19 +33,14 @@ def error_of_problem(status: int, body: bytes) -> SpawnError:
             hint="check the address; a proxy in between must hand answers on as they are",
         )
     at, hint = str(problem.get("at", "")), str(problem.get("hint", ""))
-    if problem.get("rejected") is True:
-        return Rejected(code, detail, at=at, hint=hint)
-    kind = _KINDS.get(code)
-    if kind is not None:
-        return kind(detail, at=at, hint=hint)
-    # Of a newer node.
-    error = (
-        errors.Unavailable(detail, at=at, hint=hint)
-        if problem.get("retryable") is True
-        else (SpawnError(detail, at=at, hint=hint))
+    return told_error(
+        code,
+        detail,
+        at=at,
+        hint=hint,
+        retryable=problem.get("retryable") is True,
+        rejected=problem.get("rejected") is True,
     )
-    error.code = code
-    return error
 
 
 def reason_of(error: BaseException) -> str:

@@ -42,6 +42,15 @@ def conflicts(
     for one, other in (("http.tls_cert", "http.tls_key"), ("http.tls_key", "http.tls_cert")):
         if values[one] and not values[other]:
             yield Problem(f"{one} is set, but {other} is not", at(one), "TLS needs both")
+    of_mesh = ("mesh.tls_ca", "mesh.tls_cert", "mesh.tls_key")
+    given, lacking = [key for key in of_mesh if values[key]], [k for k in of_mesh if not values[k]]
+    if given and lacking:
+        yield Problem(
+            f"{given[0]} is set, but {' and '.join(lacking)} "
+            f"{'is' if len(lacking) == 1 else 'are'} not",
+            at(*given),
+            "TLS between nodes is mutual: it needs all three",
+        )
     if values["http.port"] == values["mesh.port"] != 0:
         yield Problem(
             f"http.port and mesh.port are both {values['http.port']}", at("http.port", "mesh.port")

@@ -113,6 +113,13 @@ def host(value: object) -> str:
     return value
 
 
+def endpoint(value: object) -> str:
+    """Read one `host:port`, an IPv6 address in brackets."""
+    if "," in str(value):
+        raise ValueError(f"must be one host:port, got {value!r}")
+    return servers(value)
+
+
 def servers(value: object) -> str:
     """Read brokers, `host:port` with commas between."""
     servers = [part.strip() for part in value.split(",")] if isinstance(value, str) else []

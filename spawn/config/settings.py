@@ -206,8 +206,26 @@ class HttpSettings:
 class MeshSettings:
     """Calls between the nodes of a system."""
 
+    host: str = _setting("127.0.0.1", readers.host)
+    """Address to listen on for other nodes. The default is reached from this machine only. Another
+    one needs TLS files, unless `mesh.insecure` says that something else protects the node."""
     port: int = _setting(9101, readers.integer(0, 65535))
     """Port for other nodes; 0 takes a free one. Nothing listens there yet."""
+    advertise: str = _setting("", readers.endpoint)
+    """Where other nodes reach this one, as `host:port`, if not at `mesh.host` and `mesh.port`. It
+    is needed where `mesh.host` is `0.0.0.0` or `::`."""
+    tls_ca: str = _setting("", readers.file)
+    """File with the certificates (PEM) of the authorities that nodes' certificates are trusted
+    from. Whoever has a certificate of one of them is let in as a node: take one that signs nothing
+    else. This file and the others are read again when they change."""
+    tls_cert: str = _setting("", readers.file)
+    """File with this node's certificate (PEM, with those between it and the authority), for the
+    host that other nodes call; it is shown to those that call and to those that are called."""
+    tls_key: str = _setting("", readers.file)
+    """File with the certificate's private key (PEM, without a password)."""
+    insecure: bool = _setting(False, readers.switch)
+    """Listen on another address than loopback also without TLS. For a network that nobody else is
+    on: who reaches the port may call every actor and pass for a node."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,11 +8,20 @@ import pytest
 
 from spawn.config import load_settings
 from spawn.errors import InvalidSettings, SpawnError, Unauthorized
-from spawn.exposure import access_of, base_url, check_exposure, tls_of
+from spawn.exposure import (
+    access_of,
+    base_url,
+    check_exposure,
+    check_mesh_exposure,
+    mesh_tls_of,
+    tls_of,
+)
 from tests.unit.api.test_access import headers
 
 OPEN = {"http.host": "10.0.0.5"}
 TLS = {"http.tls_cert": "c.pem", "http.tls_key": "k.pem"}
+MESH_PAIR = {"mesh.tls_cert": "c.pem", "mesh.tls_key": "k.pem"}
+MESH_TLS = {"mesh.tls_ca": "a.pem", **MESH_PAIR}
 TOKEN = {"SPAWN_HTTP_TOKEN": "right-token"}
 
 
@@ -59,6 +68,11 @@ def test_with_token_and_tls_it_starts() -> None:
     [
         ({"http.tls_cert": "c.pem"}, {}, "http.tls_cert is set, but http.tls_key is not"),
         ({"http.tls_key": "k.pem"}, {}, "http.tls_key is set, but http.tls_cert is not"),
+        ({"mesh.tls_key": "k.pem"}, {}, "mesh.tls_ca and mesh.tls_cert are not"),
+        (MESH_PAIR, {}, "mesh.tls_ca is not"),
+        ({"mesh.advertise": "10.0.0.5"}, {}, "must be host:port"),
+        ({"mesh.advertise": "a:70000"}, {}, "must be host:port"),
+        ({"mesh.advertise": "a:1,b:2"}, {}, "must be one host:port"),
         ({"http.token_file": "t"}, TOKEN, "http.token and http.token_file are both set"),
         ({}, {"SPAWN_HTTP_TOKEN": "short"}, "http.token must have 8 to 500"),
         ({}, {"SPAWN_HTTP_TOKEN": "two words here"}, "without blanks"),
@@ -120,3 +134,43 @@ def test_a_certificate_that_is_none_is_named(tmp_path: Path) -> None:
         tls_of(load_settings(flags=flags, environ={}))
     assert refused.value.at == "--http-tls-cert (flag), --http-tls-key (flag)"
     assert tls_of(load_settings(environ={})) is None
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
+def test_nodes_of_one_machine_need_no_certificates(host: str) -> None:
+    """Nobody else reaches them."""
+    settings = load_settings(flags={"mesh.host": host}, environ={})
+    check_mesh_exposure(settings)
+    assert mesh_tls_of(settings) is None
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.5", "node.example.com"])
+def test_a_mesh_open_to_a_network_does_not_start(host: str) -> None:
+    """Without certificates, unless it is told to."""
+    given = {"mesh.host": host, "mesh.advertise": "10.0.0.5:9101"}
+    with pytest.raises(InvalidSettings, match="no TLS files for other nodes") as refused:
+        check_mesh_exposure(load_settings(flags=given, environ={}))
+    assert refused.value.at == "--mesh-host (flag)"
+    assert "--mesh-insecure" in refused.value.hint
+    check_mesh_exposure(load_settings(flags={**given, "mesh.insecure": True}, environ={}))
+    check_mesh_exposure(load_settings(flags={**given, **MESH_TLS}, environ={}))
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_a_node_that_others_cannot_find_does_not_start(host: str) -> None:
+    """It says where to call, or listens at one address."""
+    given = {"mesh.host": host, **MESH_TLS}
+    with pytest.raises(InvalidSettings, match="no other node can call"):
+        check_mesh_exposure(load_settings(flags=given, environ={}))
+
+
+def test_unusable_files_of_the_mesh_are_named(tmp_path: Path) -> None:
+    """gRPC would say nothing until a peer calls."""
+    empty = tmp_path / "empty.pem"
+    empty.write_text("")
+    names = {key: str(empty) for key in MESH_TLS}
+    with pytest.raises(InvalidSettings, match=r"empty\.pem") as refused:
+        mesh_tls_of(load_settings(flags=names, environ={}))
+    assert "--mesh-tls-key (flag)" in refused.value.at
+    with pytest.raises(InvalidSettings, match="No such file"):
+        mesh_tls_of(load_settings(flags=MESH_TLS, environ={}))
