@@ -26,6 +26,7 @@ __all__ = [
     "Admission",
     "CorruptRecord",
     "EventStoreError",
+    "GroupRefused",
     "LogError",
     "LogNotAdmitted",
     "LogRefused",
@@ -76,6 +77,10 @@ class LogNotAdmitted(LogUnavailable):
 
 class LogRefused(LogError):
     """The log answered that it will not do this (too large, not authorised, invalid settings)."""
+
+
+class GroupRefused(LogRefused):
+    """The broker does not let us into the consumer group, and would not if asked again."""
 
 
 class TopicMissing(LogError):

@@ -1,0 +1,140 @@
+"""Consumer groups in memory: the contract, and what the test does to them."""
+
+import asyncio
+
+import pytest
+
+from eventstore.errors import GroupRefused
+from eventstore.group_member import GroupMember
+from eventstore.memory_group import MemoryGroups
+from tests.contract.group_contract import (
+    GroupContract,
+    Participant,
+    Taking,
+    new_group,
+    taking_part,
+    until,
+)
+
+
+class MemoryGroup:
+    """One group; a killed member's session runs out at once."""
+
+    def __init__(self, session_s: float = 2.0) -> None:
+        self.session_s = session_s
+        self.groups = MemoryGroups(session_timeout_s=session_s)
+        self.name = new_group()
+
+    def member(self, participant: Participant) -> GroupMember:
+        return self.groups.member(self.name, participant)
+
+    async def expel(self, member_id: str) -> None:
+        self.groups.expire(self.name, member_id)
+
+    def killed(self, member_id: str) -> None:
+        self.groups.expire(self.name, member_id)
+
+
+@pytest.fixture
+def group() -> MemoryGroup:
+    """An empty group."""
+    return MemoryGroup()
+
+
+class TestMemoryGroup(GroupContract):
+    """The contract."""
+
+    async def test_cancelling_leaves_nothing_behind(self, group: MemoryGroup) -> None:  # type: ignore[override]
+        """Nobody but the test knows of members that were cancelled while they joined."""
+        a = Taking(group, "a")
+        await a.has("a")
+        for turns in range(8):
+            b = Taking(group, "b")
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await b.kill()
+            await asyncio.sleep(0)
+            for member_id, name in group.groups.members(group.name).items():
+                if name == b"b":
+                    group.groups.expire(group.name, member_id)
+            await a.has("a")
+        await a.kill()
+
+
+async def test_a_frozen_member_learns_that_it_was_expelled(group: MemoryGroup) -> None:
+    """By the clock when its session is over, or else from the coordinator; once, not twice."""
+    async with taking_part(group, "a", "b") as (a, b):
+        member_id = b.seen.generations[-1].member_id
+        group.groups.freeze(member_id)
+        await until(lambda: b.seen.losses != [], group.session_s + 1)
+        assert b.seen.losses == ["the group's coordinator was silent for 2 s"]
+        assert b.member.status().generation is None
+        group.groups.expire(group.name, member_id)
+        await a.has("a")
+        group.groups.thaw(member_id)
+        await b.has("a", "b")
+        assert len(b.seen.losses) == 1
+
+
+async def test_who_was_kept_over_a_silence_goes_on(group: MemoryGroup) -> None:
+    """A coordinator that was away for long may count the sessions anew: the same generation."""
+    async with taking_part(group, "a", "b") as takings:
+        before = [taking.seen.generations[-1] for taking in takings]
+        group.groups.is_down = True
+        for taking in takings:
+            await until(lambda: taking.seen.losses != [], group.session_s + 1)  # noqa: B023
+            assert "down" in taking.member.status().failure
+        group.groups.is_down = False
+        for taking, generation in zip(takings, before, strict=True):
+            await until(lambda: taking.member.status().generation is not None)  # noqa: B023
+            assert taking.seen.generations[-2:] == [generation, generation]
+
+
+async def test_a_forgotten_group_is_joined_anew(group: MemoryGroup) -> None:
+    """As on a broker that keeps no groups over a restart: generations begin anew."""
+    async with taking_part(group, "a", "b") as takings:
+        group.groups.forget(group.name)
+        for taking in takings:
+            await until(lambda: taking.seen.losses != [])  # noqa: B023
+        for taking in takings:
+            await taking.has("a", "b")
+
+
+async def test_a_group_of_other_programs_is_refused(group: MemoryGroup) -> None:
+    """At the start it ends `run`; who was in before tries on, and says why."""
+    async with taking_part(group, "a") as (a,):
+        group.groups.reserve(group.name)
+        with pytest.raises(GroupRefused, match="other programs"):
+            await group.member(Participant("b")).run()
+        a.member.rejoin()
+        await until(lambda: "other programs" in a.member.status().failure)
+        assert not a.task.done()
+
+
+async def test_a_leader_that_dies_before_it_has_assigned_is_followed_by_another(
+    group: MemoryGroup,
+) -> None:
+    """The others wait for its assignments; when it is expelled, they begin anew."""
+    async with taking_part(group, "a", "b", "c") as (a, b, c):
+        leader_id = a.seen.generations[-1].member_id
+        b.seen.name = "b2"
+        b.member.rejoin()
+        await until(lambda: len(a.seen.led) == 4, 2)
+        group.groups.freeze(leader_id)
+        await until(lambda: a.seen.losses != [], group.session_s + 1)
+        group.groups.expire(group.name, leader_id)
+        await b.has("b2", "c")
+        await c.has("b2", "c")
+        group.groups.thaw(leader_id)
+        await a.has("a", "b2", "c")
+
+
+async def test_an_error_of_the_participant_ends_it(group: MemoryGroup) -> None:
+    """It is ours: hiding it would leave a group that never agrees."""
+
+    class Broken(Participant):
+        def assign(self, members: object) -> dict[str, bytes]:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await group.member(Broken("a")).run()
