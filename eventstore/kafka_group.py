@@ -9,6 +9,11 @@ all other members. So a request that is given up takes its connection with it. W
 wrong there does too: the next request looks for the coordinator anew. The member id outlives that.
 
 TLS and logins are those of `kafka_log`.
+
+What brokers do besides: Apache Kafka lets the first generation of an empty group wait for 3 s
+(group.initial.rebalance.delay.ms), Tansu 0.6 every one, whoever has joined. Nobody should wait for
+a generation in order to serve. Tansu counts a member whose first join was cut off until its session
+is over, and keeps no group over a restart.
 """
 
 from __future__ import annotations

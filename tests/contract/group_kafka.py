@@ -13,6 +13,8 @@ from tests.contract.group_contract import Participant, new_group
 class KafkaGroup:
     """One group, with the default times."""
 
+    rebalance_s = 2.5
+
     def __init__(self, servers: str) -> None:
         self.settings = KafkaSettings(servers=servers)
         self.times = GroupTimes()

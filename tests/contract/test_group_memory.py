@@ -20,6 +20,8 @@ from tests.contract.group_contract import (
 class MemoryGroup:
     """One group; a killed member's session runs out at once."""
 
+    rebalance_s = 1.0
+
     def __init__(self, session_s: float = 2.0) -> None:
         self.session_s = session_s
         self.groups = MemoryGroups(session_timeout_s=session_s)

@@ -16,11 +16,20 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
+class TansuGroup(KafkaGroup):
+    """Each rebalance takes three seconds, whoever has joined, whatever time-out was asked for."""
+
+    rebalance_s = 6.0
+
+
 @pytest.fixture
 def group(servers: str) -> KafkaGroup:
     """A new group."""
-    return KafkaGroup(servers)
+    return TansuGroup(servers)
 
 
+@pytest.mark.timeout(120)
 class TestTansuGroup(GroupContract):
     """The contract."""
+
+    cancelled_after = (0, 5)
