@@ -63,6 +63,10 @@ _SESSIONS_S: Final = (10.0, 30.0, 60.0, 300.0, 1800.0)
 it does not tell which it allows."""
 _SLACK_S: Final = 2.0
 """Over what the broker may take by its own clock."""
+_TOO_LARGE: Final = (
+    "; it says so of a group whose members' metadata and assignments are together larger than its"
+    " message.max.bytes"
+)
 _UNHEARD_PART: Final = 3
 """A heartbeat waits for a session's third, so that another connection is tried in the session."""
 
@@ -198,7 +202,8 @@ class KafkaCoordinator:
             raise GroupRefused(f"Kafka at {self._settings.servers} takes no group {self._group!r}")
         if error is not kafka.GroupLoadInProgressError:
             self._drop()  # not the coordinator (any more), or in trouble: look for it again
-        raise CoordinatorAway(f"group {self._group}: the broker said {reason(error())}")
+        hint = _TOO_LARGE if error is kafka.UnknownError else ""
+        raise CoordinatorAway(f"group {self._group}: the broker said {reason(error())}{hint}")
 
     async def _ask(self, request: Any, timeout_s: float) -> Any:
         """Send a request to the coordinator. Raises: CoordinatorAway, GroupRefused."""

@@ -161,6 +161,15 @@ async def test_a_name_that_no_group_can_have_is_refused(group: KafkaGroup) -> No
         await asyncio.wait_for(group.member(Participant("a")).run(), 10)
 
 
+async def test_a_group_too_large_for_the_broker_is_told(group: KafkaGroup) -> None:
+    """Kafka keeps a group as one record, and says only "unknown error" where that is too long."""
+    taking = Taking(group, "a" * 1_100_000)
+    await until(lambda: "message.max.bytes" in taking.member.status().failure)
+    taking.seen.name = "a"
+    await taking.has("a")
+    await taking.kill()
+
+
 @pytest.fixture
 def complaints() -> Iterator[list[object]]:
     """What the loop complains of; nothing."""

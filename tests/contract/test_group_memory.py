@@ -1,6 +1,8 @@
 """Consumer groups in memory: the contract, and what the test does to them."""
 
 import asyncio
+import threading
+from collections.abc import Mapping
 
 import pytest
 
@@ -140,3 +142,42 @@ async def test_an_error_of_the_participant_ends_it(group: MemoryGroup) -> None:
 
     with pytest.raises(ZeroDivisionError):
         await group.member(Broken("a")).run()
+
+
+async def test_a_large_group_is_assigned_in_a_thread(group: MemoryGroup) -> None:
+    """It may take a second, and the loop has requests to serve."""
+    threads: dict[int, str] = {}
+
+    class Large(Participant):
+        def assign(self, members: Mapping[str, bytes]) -> Mapping[str, bytes]:
+            threads[len(members)] = threading.current_thread().name
+            return super().assign(members)
+
+    members = [group.member(Large(str(number))) for number in range(60)]
+    async with asyncio.TaskGroup() as tasks:
+        for member in members:
+            tasks.create_task(member.run())
+        await until(lambda: len(group.groups.members(group.name)) == 60)
+        await until(lambda: all(member.status().generation for member in members))
+        assert threads[60].startswith("asyncio_")
+        for member in members:
+            tasks.create_task(member.leave())
+
+
+async def test_news_while_joining_are_joined_with_later(group: MemoryGroup) -> None:
+    """Metadata that change between a join and its answer reach the leader by another one."""
+
+    class Changing(Participant):
+        def assign(self, members: Mapping[str, bytes]) -> Mapping[str, bytes]:
+            if self.name == "a":
+                self.name = "a2"
+                member.rejoin()
+            return super().assign(members)
+
+    seen = Changing("a")
+    member = group.member(seen)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(member.run())
+        await until(lambda: seen.assignment == "a2 of a2")
+        await member.leave()
+    assert [each.generation for each in seen.generations] == [1, 2]
