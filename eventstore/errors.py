@@ -29,6 +29,7 @@ __all__ = [
     "Admission",
     "CorruptRecord",
     "EventStoreError",
+    "GroupRefused",
     "LogError",
     "LogForbidden",
     "LogNotAdmitted",
@@ -97,6 +98,10 @@ class LogTooLarge(LogRefused):
 
 class OffsetGone(LogRefused):
     """The offset is below the first one that the log still keeps: retention took its record."""
+
+
+class GroupRefused(LogRefused):
+    """The broker does not let us into the consumer group, and would not if asked again."""
 
 
 class TopicMissing(LogError):

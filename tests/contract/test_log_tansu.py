@@ -1,47 +1,20 @@
 """The event log on the embedded broker, Tansu: the contract."""
 
-import socket
-import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from eventstore.kafka_log import KafkaAdmin, KafkaLog, KafkaSettings
 from eventstore.log import LogRecord, TopicPartition
-from spawn.dev import binaries
 from tests.contract.log_contract import TIME_MS, LogContract, read
-from tests.services.keeper import KeptProcess
-from tests.services.ports import free_port
-
-_START_TIMEOUT_S = 10
+from tests.services.tansu import tansu
 
 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a broker with an empty log."""
-    folder = tmp_path_factory.mktemp("tansu")
-    address = f"127.0.0.1:{free_port()}"
-    url = f"tcp://{address}"
-    command = [str(binaries.tansu()), "broker", "--storage-engine", "memory://tansu/"]
-    command += ["--listener-url", url, "--advertised-listener-url", url]
-    broker = KeptProcess(command, log=folder / "tansu.log")
-    _wait_listening(address)
-    yield address
-    broker.kill()
-
-
-def _wait_listening(address: str) -> None:
-    host, port = address.split(":")
-    deadline = time.monotonic() + _START_TIMEOUT_S
-    while True:
-        try:
-            socket.create_connection((host, int(port)), timeout=1).close()
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
-        else:
-            return
+    with tansu(tmp_path_factory.mktemp("tansu")) as address:
+        yield address
 
 
 @pytest.fixture
