@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from threading import get_ident
 from typing import Any, Final
 
+from eventstore.log import TopicPartition
 from eventstore.records import NO_PREVIOUS, RequestNumber
 from spawn.core.behavior import ActionInfo, Behavior
 from spawn.core.commands import DELETE, Answer, Command
@@ -36,7 +37,8 @@ from spawn.errors import (
 )
 from spawn.runtime.commits import PastCommits
 from spawn.runtime.context import NodeContext
-from spawn.runtime.execution import STATE_READ
+from spawn.runtime.elsewhere import Elsewhere
+from spawn.runtime.execution import STATE_READ, StateJson
 from spawn.runtime.following import ActorFollower
 from spawn.runtime.loop_watch import LoopWatch
 from spawn.runtime.node_statistics import node_statistics
@@ -84,6 +86,9 @@ class NodeDispatcher:
         self.new_waiter: Callable[[], asyncio.Future[Any]] = loop.create_future
         self._watch = LoopWatch(context.blocking, context.debugger)
         self._said_paused = False
+        self._by_place = {w.at: w for each in served.values() for w in each.workers}
+        self.elsewhere: Elsewhere | None = None
+        """Other nodes; None: this one serves everything."""
         self.not_ready: list[str] = []
         """Why the node as a whole is not ready; the node writes it."""
 
@@ -106,12 +111,51 @@ class NodeDispatcher:
             if served is None:
                 raise self._unknown_type(command.type)
             outstanding[command] = None
-            served.workers[partition_of(command.id, served.partitions)].submit(command)
+            worker = served.workers[partition_of(command.id, served.partitions)]
+            if self.elsewhere is None or worker.active.is_set():
+                worker.submit(command)
+            else:
+                self.elsewhere.send(command, worker.at)
         except SpawnError as error:
             outstanding.pop(command, None)
             outstanding.refusals[error.code] += 1
             if command.waiter is not None:
                 command.waiter.set_exception(error)
+
+    # --- for routing -----------------------------------------------------------------------------
+
+    def serves(self, at: TopicPartition) -> bool:
+        """Tell whether this node serves a partition now."""
+        worker = self._by_place.get(at)
+        return worker is not None and worker.active.is_set()
+
+    def submit_here(self, command: Command, at: TopicPartition) -> None:
+        """Take a command for a partition that this node serves, or did a moment ago."""
+        outstanding = self._outstanding
+        if len(outstanding) >= self._calls_max and command not in outstanding:
+            error = TooManyWaiting(
+                f"the node holds {len(outstanding)} calls, as many as it may",
+                hint="call again later",
+            )
+            outstanding.refusals[error.code] += 1
+            if command.waiter is not None:
+                command.waiter.set_exception(error)
+            return
+        outstanding[command] = None
+        self._by_place[at].submit(command)
+
+    def forget(self, command: Command) -> None:
+        """A command that went elsewhere has its outcome."""
+        self._outstanding.pop(command, None)
+
+    def behavior_of(self, actor_type: str) -> Behavior:
+        """Return the code of a type. Raises: UnknownType."""
+        return self._find_type(actor_type).behavior
+
+    def partition_time_us(self, at: TopicPartition) -> int:
+        """Return T of a partition that this node serves; 0: it has none."""
+        worker = self._by_place.get(at)
+        return 0 if worker is None else worker.machine.fold.time_us
 
     # --- Ingress ---------------------------------------------------------------------------------
 
@@ -190,7 +234,8 @@ class NodeDispatcher:
         behavior = self._find_type(actor_type).behavior
         key = self._check_id(behavior, actor_id)
         state, revision, position = await self._read(actor_type, key, timeout_s)
-        return StateAnswer(behavior.state_json(state), revision, position if revision else None)
+        shown = state if isinstance(state, StateJson) else behavior.state_json(state)
+        return StateAnswer(shown, revision, position if revision else None)
 
     async def _read(
         self, actor_type: str, key: bytes, timeout_s: float

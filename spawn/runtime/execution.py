@@ -39,10 +39,16 @@ from spawn.runtime.context import NodeContext
 from spawn.runtime.outcomes import KEY_REUSED, again, fail, refused
 from spawn.runtime.partition_log import PartitionLogger
 
-__all__ = ["STATE_READ", "Execution"]
+__all__ = ["STATE_READ", "Execution", "StateJson"]
 
 STATE_READ: Final = ""
 """The action name of a read of the whole state; no action can be named so."""
+
+
+class StateJson(bytes):
+    """The whole state as JSON, in place of the state: it was read on another node."""
+
+
 _INLINE_READS: Final = 64
 """Reads answered within one turn of the event loop; the next one waits for the next turn, so that
 a loop of reads, whose futures are done at once, does not starve everything else."""

@@ -19,6 +19,7 @@ from spawn.runtime.collector import Collector, ProcessCollector
 from spawn.runtime.context import NodeContext, RuntimeSettings
 from spawn.runtime.debugger import Debugger
 from spawn.runtime.dispatcher import NodeDispatcher, Served
+from spawn.runtime.elsewhere import Elsewhere
 from spawn.runtime.ownership import Ownership
 from spawn.runtime.partition_worker import PartitionWorker
 from spawn.runtime.passivation import Passivation
@@ -51,6 +52,8 @@ class NodePlan:
     """Seconds that user code takes."""
     placement: Placement | None = None
     """What of it this node is to own; None: all, alone (see `ownership`)."""
+    route: Callable[[NodeDispatcher], Elsewhere] | None = None
+    """Makes the way to other nodes; None: there are none."""
     collector: Collector = field(default_factory=ProcessCollector)
     """The garbage collector, which a node has to itself in production."""
 
@@ -76,6 +79,8 @@ class Node:
         served = self._serve_types()
         self._workers = _by_topic(served)
         self.dispatcher = NodeDispatcher(self.context, served, plan.body_bytes_max)
+        if plan.route is not None:
+            self.dispatcher.elsewhere = plan.route(self.dispatcher)
         self.serving = asyncio.Event()
         """Set once every partition was taken over."""
 
@@ -113,7 +118,7 @@ class Node:
         ownership = (
             Ownership(self._workers, say)
             if placement is None
-            else PlacedOwnership(self._workers, placement, say)
+            else PlacedOwnership(self._workers, placement, say, self.dispatcher.elsewhere)
         )
         collector = self._plan.collector
         memory_bytes = self._plan.settings.actor_memory_bytes

@@ -423,6 +423,11 @@ class PartitionWorker:
         machine = self.machine
         return bool(machine.pending or machine.appending or machine.runs_anything())
 
+    def take_waiting(self) -> Sequence[Command]:
+        """Return the commands that wait for an owner, which is another node's matter now."""
+        waiting, self._waiting = self._waiting, []
+        return waiting
+
     async def quiesce(self, error: SpawnError, deadline: float) -> None:
         """Refuse everything new and wait, until `deadline`, for what is on its way into the log."""
         self.refuse(error)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from spawn.errors import ForeignLog, PartitionStopped
+from spawn.runtime.elsewhere import Elsewhere
 from spawn.runtime.partition_log import PartitionLogger
 from spawn.runtime.partition_worker import PartitionWorker
 from spawn.runtime.placement import Placement
@@ -37,10 +38,12 @@ class PlacedOwnership:
         workers: Sequence[PartitionWorker],
         placement: Placement,
         say: Callable[[str], None],
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self._workers = workers
         self._placement = placement
         self._say = say
+        self._elsewhere = elsewhere
         self.stopped: list[str] = []
         """Partitions that stopped, and why."""
 
@@ -71,6 +74,9 @@ class PlacedOwnership:
                 reason = "assigned"
             except PartitionLost as lost:
                 log.warning("%s", lost, extra={"offset": lost.offset})
+                if self._elsewhere is not None and lost.owner is not None:
+                    epoch = worker.machine.fold.fence.epoch
+                    self._elsewhere.learn(worker.at, epoch, lost.owner.endpoint)
                 if loop.time() - since > _STEADY_S:
                     backoff = Backoff()
                 reason = "retake"
@@ -87,6 +93,8 @@ class PlacedOwnership:
         try:
             async with asyncio.TaskGroup() as tasks:
                 serving = tasks.create_task(worker.serve(reason))
+                announcing = tasks.create_task(self._announce(worker))
+                serving.add_done_callback(lambda _: announcing.cancel())
                 unwanted = tasks.create_task(self._until(worker, wanted=False))
                 serving.add_done_callback(lambda _: unwanted.cancel())
                 await asyncio.wait([unwanted])
@@ -96,6 +104,16 @@ class PlacedOwnership:
                     serving.cancel()
         except BaseExceptionGroup as group:
             raise first_error(group) from group
+        finally:
+            if (elsewhere := self._elsewhere) is not None:
+                elsewhere.released(worker.at)
+                for command in worker.take_waiting():
+                    elsewhere.send(command, worker.at)
+
+    async def _announce(self, worker: PartitionWorker) -> None:
+        await worker.active.wait()
+        if self._elsewhere is not None:
+            self._elsewhere.owned(worker.at, worker.machine.fold.fence.epoch)
 
     async def _until(self, worker: PartitionWorker, *, wanted: bool) -> None:
         while self._placement.wants(worker.at) is not wanted:

@@ -196,6 +196,7 @@ def _judge_loss(world: World, at: TopicPartition, operations: Sequence[Operation
 
 def _each_once(said: Reference, by_request: dict[tuple[bytes, int], Operation]) -> list[str]:
     wrong, seen = [], set()
+    sessions = {session for session, _ in by_request}
     for commit in said.commits:
         if not commit.n:
             continue  # told by its key; a number twice in a list is found there
@@ -204,6 +205,8 @@ def _each_once(said: Reference, by_request: dict[tuple[bytes, int], Operation]) 
             wrong.append(f"request {commit.n} is the cause of two commits: {commit}")
         seen.add(cause)
         operation = by_request.get(cause)
+        if operation is None and commit.session not in sessions:
+            continue  # a node's own number, for a command that its caller told by a key
         if operation is None:
             wrong.append(f"a commit that nobody asked for: {commit}")
         elif commit.number is not None and commit.number != operation.number:

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from eventstore.log import TopicPartition
+from spawn.mesh.memory_mesh import Delivery
 from tests.simulation.broker import Fate
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ class Weather:
         """Fate -> probability."""
         self.cut_from_log: dict[Process, str] = {}
         """Processes whose batches do not arrive (`both`, `there`), or whose answers (`back`)."""
+        self.cut_ways: dict[tuple[str, str], None] = {}
+        """(from, to) of nodes between which nothing goes."""
         self.slow: dict[TopicPartition, float] = {}
         self.slow_answers: dict[Process, float] = {}
         self.lossy = self.repeating = 0.0
@@ -68,6 +71,12 @@ class Weather:
             if self._dice.random() < probability:
                 return fate
         return Fate.STORED
+
+    def frame(self, delivery: Delivery) -> Sequence[float]:
+        """Draw when the copies of what goes between two nodes arrive; none: it is lost."""
+        if (delivery.source, delivery.target) in self.cut_ways:
+            return ()
+        return [self._dice.uniform(0.0003, 0.003)]
 
     def message(self) -> list[float]:
         """Draw when the copies of a message between client and node arrive; none: it is lost."""
@@ -148,6 +157,19 @@ def cut_from_log(way: str) -> Fault:
         return _forgetting(world.weather.cut_from_log, process)
 
     return begin
+
+
+def cut_between(world: World, dice: random.Random) -> Callable[[], None]:
+    """Two nodes do not hear each other, or one of them not the other."""
+    one, other = dice.sample(world.node_names, 2)
+    ways = [(one, other)] if dice.random() < 0.5 else [(one, other), (other, one)]
+    world.weather.cut_ways.update(dict.fromkeys(ways))
+
+    def end() -> None:
+        for way in ways:
+            world.weather.cut_ways.pop(way, None)
+
+    return end
 
 
 def slow_log(world: World, dice: random.Random) -> Callable[[], None]:
@@ -258,6 +280,7 @@ FAULTS: Final[dict[str, tuple[Fault, tuple[float, float]]]] = {
     "append twice": (bad_append(Fate.TWICE, 0.5), (0.5, 5.0)),
     "cut from log": (cut_from_log("both"), (0.2, 6.0)),
     "cut from log, answers only": (cut_from_log("back"), (0.2, 6.0)),
+    "cut between nodes": (cut_between, (0.3, 6.0)),
     "slow log": (slow_log, (1.0, 8.0)),
     "claim race": (claim_race, (0.3, 6.0)),
     "move": (move, (0.1, 0.2)),

@@ -22,6 +22,9 @@ from eventstore.memory_snapshots import MemoryCopy, MemorySnapshots
 from spawn.core.behavior import TypeSettings
 from spawn.core.ids import partition_of
 from spawn.errors import SpawnError
+from spawn.mesh.memory_mesh import MemoryNetwork
+from spawn.mesh.wire import LEAST_VERSION, VERSION, Hello
+from spawn.routing.router import Router
 from spawn.runtime.context import RuntimeSettings
 from spawn.runtime.dispatcher import NodeDispatcher
 from spawn.runtime.node import Node, NodePlan
@@ -29,7 +32,7 @@ from tests.simulation import checks
 from tests.simulation.broker import Broker, NodeLog
 from tests.simulation.clients import Client
 from tests.simulation.loop import Process, SimLoop
-from tests.simulation.node_ports import NoCollector, NodeClock, NodeStore, SimPlacement
+from tests.simulation.node_ports import InProcess, NoCollector, NodeClock, NodeStore, SimPlacement
 from tests.simulation.weather import FAULTS, HEAL_S, Weather, plan_faults
 from tests.unit.core.harness import Lists
 
@@ -91,6 +94,7 @@ class World:
         self.broker = Broker(self, self.partitions)
         self.store = MemorySnapshots()
         self._copies: list[MemoryCopy] = []
+        self.network = MemoryNetwork(self.later, lambda: self.loop.now, self.weather.frame)
         self.placement = SimPlacement(self.node_names, self.partitions)
         self.wall_offsets_us: dict[str, int] = {}
         self.rates = {name: dice.choice([1.0, 1.0, 0.96, 1.04]) for name in self.node_names}
@@ -166,11 +170,28 @@ class World:
                     stopwatch=float,
                     collector=NoCollector(),
                     placement=self.placement.of(name),
+                    route=partial(self._route, name, process, dice),
                 )
             )
         self.nodes[name] = process, node
         self.note(f"started {process}")
         self.loop.start(process, self._run_node(name, process, node))
+
+    def _route(
+        self, name: str, process: Process, dice: random.Random, dispatcher: NodeDispatcher
+    ) -> Router:
+        router = Router(
+            dispatcher,
+            name,
+            self.loop.time,
+            dice.random,
+            partial(self.wall_us, name),
+            lambda: dice.randbytes(16),
+            lambda at: min(self.placement.owners[at]),
+        )
+        hello = Hello(VERSION, LEAST_VERSION, _SYSTEM, dice.randbytes(16).hex(), name, "sim")
+        router.peers.use(self.network.join(hello, InProcess(self.loop, process, router.peers)))
+        return router
 
     async def _run_node(self, name: str, process: Process, node: Node) -> None:
         try:
@@ -190,6 +211,7 @@ class World:
         """Kill a node's process, if it runs."""
         if (found := self.nodes.pop(name, None)) is not None:
             self.loop.kill(found[0])
+            self.network.kill(name)
             self._graves.append(found[0])
             self.note(f"killed {found[0]}")
 
@@ -208,8 +230,8 @@ class World:
         return self.partitions[partition_of(actor.encode(), len(self.partitions))]
 
     def guess(self, at: TopicPartition, dice: random.Random) -> str:
-        """Return a node that may own a partition: mostly one that should."""
-        if dice.random() < (0.6 if self.is_sharp else 0.8):
+        """Return a node to ask: at times one that should own the partition."""
+        if dice.random() < 0.3:
             return dice.choice(sorted(self.placement.owners[at]))
         return dice.choice(self.node_names)
 
@@ -266,6 +288,7 @@ class World:
         self.weather.bad_appends.clear()
         self.weather.cut_from_log.clear()
         self.weather.slow.clear()
+        self.weather.cut_ways.clear()
         self.weather.slow_answers.clear()
         self.broker.old_ends.clear()
         self.store.come_up()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -94,7 +95,7 @@ class Lists:
         return str(reply).encode()
 
     def decode_reply(self, action: str, reply: bytes) -> Any:
-        return reply
+        return json.loads(reply)
 
     async def on_activate(self, actor_id: str, state: Any, revision: int) -> None:
         pass

@@ -1,0 +1,30 @@
+"""Where commands go whose partition is not served by this node: the port to routing (design 4)."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from eventstore.log import TopicPartition
+from spawn.core.commands import Command
+
+__all__ = ["Elsewhere"]
+
+
+class Elsewhere(Protocol):
+    """Other nodes, for one that does not own everything."""
+
+    def send(self, command: Command, at: TopicPartition) -> None:
+        """Take a command or read: its waiter gets the outcome, or its deadline passes."""
+        ...
+
+    def owned(self, at: TopicPartition, epoch: int) -> None:
+        """This node serves the partition from now on; others are told."""
+        ...
+
+    def released(self, at: TopicPartition) -> None:
+        """This node serves it no longer, and does not know who will."""
+        ...
+
+    def learn(self, at: TopicPartition, epoch: int, endpoint: str) -> None:
+        """Another node was seen to own the partition."""
+        ...
