@@ -39,11 +39,12 @@ _LINGER_S: Final = 0.5
 _HANDSHAKE_MS: Final = 5_000
 _IDLE_MS: Final = 10_000
 """Until a connection without a link is closed."""
-_SLACK_BYTES: Final = 1024 * 1024
-"""A frame so much over the limit is refused with our own words; a larger one by gRPC, unread."""
+_RECEIVE_BYTES_MAX: Final = 2 * FRAME_BYTES_MAX
+"""A frame over its limit and under this one is refused with our own words, and counted; a larger
+one by gRPC, unread: for the receiver the link just breaks, its sender is told."""
 
 _OPTIONS: Final = (
-    ("grpc.max_receive_message_length", FRAME_BYTES_MAX + _SLACK_BYTES),
+    ("grpc.max_receive_message_length", _RECEIVE_BYTES_MAX),
     ("grpc.max_send_message_length", -1),
 )
 _SERVER_OPTIONS: Final = (
@@ -95,6 +96,7 @@ class GrpcMesh:
         self.counts = MeshCounts()
         self._pumps: set[_Pump] = set()
         self._accepted = 0
+        self._is_leaving = False
         self._tasks: asyncio.TaskGroup | None = None
         self._server: grpc.aio.Server | None = None
 
@@ -130,6 +132,10 @@ class GrpcMesh:
     def open(self, endpoint: str) -> Link:
         assert self._tasks is not None, "the mesh is not running"
         pump = self._pump(endpoint)
+        if self._is_leaving:
+            pump.conversation.finish(Ending.REFUSED, "this node is stopping")
+            self._pumps.discard(pump)
+            return pump.conversation
         self._tasks.create_task(self._run_opened(pump), name=f"mesh link to {endpoint}")
         return pump.conversation
 
@@ -216,6 +222,7 @@ class GrpcMesh:
                 pump.conversation.tick(now)
 
     async def _leave(self, server: grpc.aio.Server) -> None:
+        self._is_leaving = True
         for pump in list(self._pumps):
             pump.conversation.close()
         # Links that were closed say Bye; the server waits for those that peers opened.
@@ -310,7 +317,7 @@ def _why(told: object, conversation: Conversation) -> tuple[Ending, str]:
         case grpc.StatusCode.UNAVAILABLE if conversation.peer is None:
             return Ending.REFUSED, text
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
-            return Ending.PROTOCOL, text
+            return Ending.PROTOCOL, f"a frame between this node and {name} is too large: {details}"
         case grpc.StatusCode.UNIMPLEMENTED | grpc.StatusCode.UNKNOWN:
             return Ending.PROTOCOL, f"what answers at {name} is no node of Spawn: {details}"
     return Ending.RESET, f"the connection with {name} broke: {details}"

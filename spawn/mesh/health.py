@@ -309,6 +309,10 @@ class Panel:
         else:
             by[observer] = _Held(evidence, now)
 
+    def accused(self) -> list[str]:
+        """Return the nodes on which somebody has, or had, an opinion."""
+        return [node for node, by in self._held.items() if by]
+
     def is_unreachable(self, node: str, now: float) -> bool:
         """Tell whether enough observers find it so, now."""
         watchers = self._watchers_of(node)

@@ -148,7 +148,10 @@ class Mesh(Protocol):
         ...
 
     def open(self, endpoint: str) -> Link:
-        """Return a new link to an endpoint; it opens in the background or ends."""
+        """Return a new link to an endpoint; it opens in the background or ends.
+
+        While the node is stopping it has ended already.
+        """
         ...
 
 

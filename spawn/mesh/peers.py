@@ -92,6 +92,8 @@ class Peers:
                 f"node {endpoint} is not reached: {peer.told.text}", hint="call again"
             )
         link = self._mesh.open(endpoint)
+        if link.ended is not None:
+            raise NodeUnreachable(f"node {endpoint} is not reached: {link.ended.text}")
         peer.links.append(link)
         self._ours.add(link)
         return link

@@ -9,13 +9,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from spawn.mesh.grpc_mesh import GrpcMesh
 from spawn.mesh.grpc_tls import MeshTls
-from spawn.mesh.link import Mesh
+from spawn.mesh.link import Mesh, Receiver
 from spawn.mesh.wire import (
     LEAST_VERSION,
     VERSION,
 )
 from tests.contract.mesh_contract import hello
-from tests.services.mesh_receiver import KeepingReceiver
 from tests.services.ports import free_port
 
 
@@ -31,7 +30,7 @@ class GrpcWorld:
     async def node(
         self,
         name: str,
-        receiver: KeepingReceiver,
+        receiver: Receiver,
         *,
         system: str = "shop",
         version: int = VERSION,

@@ -13,7 +13,7 @@ from typing import Protocol
 import pytest
 
 from spawn.errors import BodyTooLarge, NodeUnreachable, TooManyWaiting
-from spawn.mesh.link import WAITING_MAX, Ending, Link, Mesh
+from spawn.mesh.link import WAITING_MAX, Ending, Link, Mesh, Receiver
 from spawn.mesh.wire import (
     FRAME_BYTES_MAX,
     LEAST_VERSION,
@@ -41,7 +41,7 @@ class World(Protocol):
     async def node(
         self,
         name: str,
-        receiver: KeepingReceiver,
+        receiver: Receiver,
         *,
         system: str = "shop",
         version: int = VERSION,

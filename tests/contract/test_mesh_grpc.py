@@ -12,10 +12,11 @@ import grpc.aio
 import msgspec
 import pytest
 
-from spawn.errors import PortTaken
+from spawn.errors import NodeUnreachable, PortTaken
 from spawn.mesh.conversation import OPEN_S
 from spawn.mesh.grpc_mesh import GrpcMesh
 from spawn.mesh.link import Ending
+from spawn.mesh.peers import Peers
 from spawn.mesh.wire import (
     FRAME_BYTES_MAX,
     LEAST_VERSION,
@@ -227,3 +228,33 @@ async def test_a_bug_above_ends_the_mesh() -> None:
         with pytest.raises(ExceptionGroup) as error:
             await run()
         assert error.value.subgroup(ZeroDivisionError) is not None
+
+
+async def test_a_node_that_stops_opens_nothing() -> None:
+    """Whoever is above may still try."""
+    a = KeepingReceiver()
+    peers = Peers(a, time.monotonic, lambda: 0.5)
+    mesh = GrpcMesh(system="shop", node="a", release="0", receiver=peers, now=time.monotonic)
+    peers.use(mesh)
+    async with mesh.running():
+        pass
+    with pytest.raises(NodeUnreachable, match="this node is stopping"):
+        peers.link("127.0.0.1:1")
+
+
+async def test_peers_over_grpc() -> None:
+    """Links are shared, and those that end are opened again."""
+    async with grpc_world() as w:
+        told, b = KeepingReceiver(), KeepingReceiver()
+        peers = Peers(told, time.monotonic, lambda: 0.5)
+        mesh, other = await w.node("a", peers), await w.node("b", b)
+        peers.use(mesh)
+        peers.link(other.hello.endpoint).post(Ping(1))
+        await told.has(Pong(1))
+        b.links[0].post(Ping(2))
+        await b.has(Pong(2))
+        b.links[0].close()
+        await told.has_ends()
+        peers.link(other.hello.endpoint).post(Ping(3))
+        await told.has(Pong(3))
+        assert other.counts.opened == 2

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 
-from spawn.mesh.link import Ending, Mesh
+from spawn.mesh.link import Ending, Mesh, Receiver
 from spawn.mesh.memory_mesh import Delivery, MemoryMesh, MemoryNetwork
 from spawn.mesh.wire import LEAST_VERSION, VERSION, Opinion, Ping, Pong
 from tests.contract.mesh_contract import MeshContract, World, hello
@@ -25,7 +25,7 @@ class MemoryWorld:
     async def node(
         self,
         name: str,
-        receiver: KeepingReceiver,
+        receiver: Receiver,
         *,
         system: str = "shop",
         version: int = VERSION,

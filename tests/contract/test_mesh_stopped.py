@@ -7,15 +7,18 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from spawn.errors import TooManyWaiting
 from spawn.mesh.conversation import SILENCE_S
-from spawn.mesh.link import WAITING_BYTES_MAX, Ending, Mesh
+from spawn.mesh.link import WAITING_BYTES_MAX, Ended, Ending, Link, Mesh
+from spawn.mesh.observer import Observer
+from spawn.mesh.peers import Peers
 from spawn.mesh.wire import (
+    Message,
     Ping,
     Pong,
     Reply,
@@ -147,3 +150,64 @@ async def test_a_quiet_link_stays() -> None:
         assert pair.a.ends == pair.b.ends == []
         assert pair.a.messages == pair.b.messages == []
         assert pair.link.traffic == 0
+
+
+# --- found by observers ------------------------------------------------------------------------
+
+
+class Observing(KeepingReceiver):
+    """A node that watches others."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.changes: list[tuple[float, str, bool]] = []
+        self.peers = Peers(self, time.monotonic, lambda: 0.5)
+        self.observer = Observer(name, self.peers, time.monotonic, self._note)
+
+    def _note(self, node: str, gone: bool) -> None:
+        self.changes.append((time.monotonic(), node, gone))
+
+    def received(self, link: Link, messages: Sequence[Message]) -> None:
+        self.observer.received(link, messages)
+
+    def ended(self, link: Link, ended: Ended) -> None:
+        super().ended(link, ended)
+        self.observer.ended(link, ended)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+async def test_two_observers_find_a_process_that_stops(
+    peer: tuple[KeptProcess, str], number: signal.Signals
+) -> None:
+    """In time, on a busy machine too; one that thaws is reached again, and no other is accused."""
+    process, endpoint = peer
+    async with grpc_world() as w:
+        one, two = Observing("a"), Observing("b")
+        members = {"peer": endpoint}
+        for name, node in (("a", one), ("b", two)):
+            mesh = await w.node(name, node.peers)
+            node.peers.use(mesh)
+            members[name] = mesh.hello.endpoint
+            probe = KeepingReceiver()
+            await opened_to(await w.node(f"probe-{name}", probe), probe, endpoint)
+        async with asyncio.TaskGroup() as tasks:
+            running = []
+            for node in (one, two):
+                node.observer.set_members(members)
+                running.append(tasks.create_task(node.observer.run()))
+            await asyncio.sleep(1.0)
+            assert one.changes == two.changes == []
+            stopped = time.monotonic()
+            process.send_signal(number)
+            await until(lambda: one.changes and two.changes)
+            for node in (one, two):
+                ((at, name, gone),) = node.changes
+                assert (name, gone) == ("peer", True)
+                assert at - stopped < (0.3 if number is signal.SIGKILL else 1.0)
+            if number is signal.SIGSTOP:
+                process.send_signal(signal.SIGCONT)
+                await until(lambda: len(one.changes) == len(two.changes) == 2)
+            else:
+                await asyncio.to_thread(process.wait, 10)
+            for task in running:
+                task.cancel()

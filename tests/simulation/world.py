@@ -43,7 +43,7 @@ _TOPIC: Final = "spawn.sim.List"
 _START_US: Final = 1_750_000_000_000_000
 _HEALED_S: Final = 8.0
 """How long clients go on after all faults ended."""
-_LAST_S: Final = 10.0
+_LAST_S: Final = 21.0
 """How long the last operations may take."""
 _LOOK_S: Final = 2.0
 
