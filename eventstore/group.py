@@ -97,11 +97,15 @@ class GroupMembership(Protocol):
         ...
 
     def rejoin(self) -> None:
-        """Say that our metadata changed: a new generation begins with it, soon."""
+        """Say that our metadata changed: a new generation begins with it, soon.
+
+        That is a rebalance for everybody. What changes all the time (partitions held) is asked for
+        at the next one anyway.
+        """
         ...
 
     async def leave(self) -> None:
-        """Leave as planned: the others are told at once, and `run` returns.
+        """Leave as planned and for good: the others are told at once, and `run` returns.
 
         Waits for the coordinator a moment only; if it does not answer, our session ends by itself.
         """

@@ -75,6 +75,7 @@ class GroupMember:
             await self._say_goodbye()
         finally:
             self._stop_listening()
+            self._is_lost = True  # nobody keeps it up any more; run again, a heartbeat may find it
             self._ended.set()
             await self._coordinator.close()
 

@@ -111,6 +111,7 @@ class Taking:
         self.task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self.task
+        assert self.member.status().generation is None
         if self.seen.generations:
             self.group.killed(self.seen.generations[-1].member_id)
 
