@@ -2,8 +2,8 @@
 
     SpawnError
     |- CallError                 the call can't be served as it is: the caller's to mend
-    |  |- UnknownType, UnknownAction, InvalidId, InvalidJson, InvalidHeader, BodyMismatch
-    |  |- BodyTooLarge, KeyReused
+    |  |- UnknownType, UnknownAction, UnknownRevision, InvalidId, InvalidJson, InvalidHeader
+    |  |- BodyMismatch, BodyTooLarge, KeyReused
     |  |- UnknownPath, MethodNotAllowed, InvalidRequest      HTTP only
     |  |- InvalidQuery, Unauthorized, ForeignHost, ForeignOrigin
     |  |- Rejected               user code refused it; the code is the user's
@@ -76,6 +76,7 @@ __all__ = [
     "Unavailable",
     "UnknownAction",
     "UnknownPath",
+    "UnknownRevision",
     "UnknownType",
 ]
 
@@ -109,6 +110,12 @@ class UnknownAction(CallError):
     """The actor type has no action of that name."""
 
     code = "unknown-action"
+
+
+class UnknownRevision(CallError):
+    """The actor has not come to that revision yet, or was not written yet at that time."""
+
+    code = "unknown-revision"
 
 
 class InvalidId(CallError):

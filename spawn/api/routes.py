@@ -32,6 +32,7 @@ from spawn.api.headers import parse_key, parse_request, parse_timeout
 from spawn.api.pages import Pages
 from spawn.api.paths import ACTOR_ROUTES, METHODS, Match, check_method, match_target
 from spawn.api.problems import CONTENT_TYPE, RETRY_AFTER_S, STATUSES, Problem, problem_of
+from spawn.api.queries import REVISION_MAX, parse_query, whole_number
 from spawn.api.responses import TIME, Response, json_response, reply_response, to_aiohttp
 from spawn.api.suggestions import action_hint, type_hint
 from spawn.core.commands import Answer
@@ -269,7 +270,11 @@ class Routes:
         return reply_response(answer.reply, answer.revision, answer.position, time_us)
 
     async def _state(self, asked: Asked, match: Match) -> Response:
-        state = await self._ingress.state(match.type, match.id, self._timeout_s(asked))
+        query = parse_query(asked.target, ("revision",))
+        revision = None
+        if "revision" in query:
+            revision = whole_number("revision", query["revision"], 0, REVISION_MAX)
+        state = await self._ingress.state(match.type, match.id, self._timeout_s(asked), revision)
         body = msgspec.json.encode(
             {
                 "type": match.type,

@@ -47,9 +47,9 @@ COMMANDS: Final = {
         "spawn invoke Counter/a add 5",
     ),
     "state": Command(
-        "Show an actor's state, through a node.",
+        "Show an actor's state: now, through a node, or at an earlier time, from the log.",
         "state TYPE/ID [OPTIONS]",
-        "spawn state Counter/a",
+        "spawn state Counter/a --at 3",
     ),
     "events": Command(
         "Show an actor's history from log and database: needs no node and wakes nothing.",

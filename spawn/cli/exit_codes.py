@@ -27,6 +27,7 @@ _BY_CODE: Final = {
     "fenced": FENCED,
     "unknown-type": NOT_FOUND,
     "unknown-action": NOT_FOUND,
+    "unknown-revision": NOT_FOUND,
     "unknown-path": NOT_FOUND,
     "node-unreachable": UNREACHABLE,
     "log-unreachable": UNREACHABLE,

@@ -32,6 +32,7 @@ from spawn.errors import (
     SpawnError,
     TooManyWaiting,
     UnknownAction,
+    UnknownRevision,
     UnknownType,
 )
 from spawn.runtime.commits import PastCommits
@@ -186,11 +187,34 @@ class NodeDispatcher:
         self.submit(command)
         return waiter
 
-    async def state(self, actor_type: str, actor_id: str, timeout_s: float) -> StateAnswer:
-        behavior = self._find_type(actor_type).behavior
+    async def state(
+        self, actor_type: str, actor_id: str, timeout_s: float, revision: int | None = None
+    ) -> StateAnswer:
+        served = self._find_type(actor_type)
+        behavior = served.behavior
         key = self._check_id(behavior, actor_id)
-        state, revision, position = await self._read(actor_type, key, timeout_s)
-        return StateAnswer(behavior.state_json(state), revision, position if revision else None)
+        deadline = self.now() + timeout_s
+        state, now, position = await self._read(actor_type, key, timeout_s)
+        if revision is None or revision == now:
+            return StateAnswer(behavior.state_json(state), now, position if now else None)
+        if revision > now:
+            raise UnknownRevision(
+                f"{actor_type}/{actor_id} has no revision {revision} yet, it is at {now}",
+                hint="each change raises it by one; without a revision you get the state now",
+            )
+        if revision == 0:
+            return StateAnswer(behavior.state_json(behavior.initial(actor_id)), 0, None)
+        offset = NO_PREVIOUS if position is None else position.offset
+        past = PastCommits(self._context.log, served.worker_of(key).at, behavior, key, offset)
+        try:
+            async with asyncio.timeout_at(deadline):
+                state, position = await past.state_at(revision)
+        except TimeoutError:
+            raise NotStarted(
+                f"the history of {actor_type}/{actor_id} was not read before the deadline",
+                hint="wait longer (Spawn-Timeout), or ask for a revision that is not as old",
+            ) from None
+        return StateAnswer(behavior.state_json(state), revision, position)
 
     async def _read(
         self, actor_type: str, key: bytes, timeout_s: float

@@ -114,3 +114,18 @@ async def test_any_bytes_go_through_unchanged(served: Served) -> None:
     """The server does not parse bodies."""
     body = bytes(range(256)) * 2000
     assert (await served.wire.ask("POST", "/v1/actors/Echo/e/echo", body)).body == body
+
+
+async def test_an_earlier_state_is_asked_for_by_its_revision(served: Served) -> None:
+    """Headers are of that revision; what there is not yet, and what is no number, is told."""
+    for _ in range(3):
+        await served.wire.ask("POST", "/v1/actors/Counter/a/add", b"1")
+    path = "/v1/actors/Counter/a?revision="
+    reply = await served.wire.ask("GET", f"{path}2")
+    assert (reply.json()["revision"], reply.json()["state"]) == (2, {"total": 2})
+    assert reply.headers["spawn-revision"] == "2"
+    missing = await served.wire.ask("GET", f"{path}4")
+    assert (missing.status, missing.json()["code"]) == (404, "unknown-revision")
+    for wrong in ("x", "-1", "", "1&revision=1", "9223372036854775808"):
+        reply = await served.wire.ask("GET", f"{path}{wrong}")
+        assert (reply.status, reply.json()["code"]) == (400, "invalid-query")
