@@ -11,7 +11,8 @@
     |  |- NotStarted             its deadline passed, or its wait ended, before it was started
     |  |- MailboxFull, TooManyKeys, TooManySessions, TooManyWaiting, Draining, Fenced
     |  |- TooSlow                who follows an actor's events does not keep up
-    |  |- LogUnreachable, StoreUnreachable
+    |  |- LogUnreachable, StoreUnreachable, NodeUnreachable
+    |- NodeUntrusted             its certificate is not trusted: nothing was sent
     |- OutcomeUnknown            it may have been executed, now or later
     |  |- RequestTooOld          a numbered request came again after 15 minutes
     |- ActionFailed              user code raised; the actor's state is as it was
@@ -55,6 +56,7 @@ __all__ = [
     "MailboxFull",
     "MethodNotAllowed",
     "NodeUnreachable",
+    "NodeUntrusted",
     "NotStarted",
     "OutcomeUnknown",
     "PartitionStopped",
@@ -284,6 +286,12 @@ class NodeUnreachable(Unavailable):
     """No node answers at the address; the call did not reach one."""
 
     code = "node-unreachable"
+
+
+class NodeUntrusted(SpawnError):
+    """The node's certificate is not trusted, or there is no TLS; the call did not reach it."""
+
+    code = "node-untrusted"
 
 
 class OutcomeUnknown(SpawnError):

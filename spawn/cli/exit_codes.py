@@ -30,6 +30,7 @@ _BY_CODE: Final = {
     "unknown-revision": NOT_FOUND,
     "unknown-path": NOT_FOUND,
     "node-unreachable": UNREACHABLE,
+    "node-untrusted": UNREACHABLE,
     "log-unreachable": UNREACHABLE,
     "store-unreachable": UNREACHABLE,
 }

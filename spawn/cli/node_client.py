@@ -12,6 +12,7 @@ import msgspec
 
 from spawn import config
 from spawn.cli.subjects import Subject, UsageError
+from spawn.client.trust import trust, untrusted
 from spawn.errors import NodeUnreachable, OutcomeUnknown, Rejected, SpawnError
 
 __all__ = [
@@ -29,6 +30,7 @@ DEV_FOLDER: Final = Path(".spawn")
 
 _MARGIN_S: Final = 5.0
 """A node answers at the deadline; a little later it counts as gone."""
+_TRUST: Final = "name the authority that signed it: --ca FILE, SPAWN_HTTP_CA or SSL_CERT_FILE"
 _PROBLEM: Final = "application/problem+json"
 
 
@@ -37,6 +39,8 @@ class NodeAddress(NamedTuple):
 
     url: str
     source: str
+    ca: str = ""
+    """File with the authorities to trust; empty: the system's."""
 
 
 class NodeAnswer(NamedTuple):
@@ -48,11 +52,15 @@ class NodeAnswer(NamedTuple):
     """Empty: the actor was never written."""
 
 
-def find_node(flag: str | None) -> NodeAddress:
+def find_node(flag: str | None, ca: str | None = None) -> NodeAddress:
     """Return the node's address: the flag, SPAWN_URL, a running `spawn dev` here, the default.
 
-    Raises: UsageError.
+    `ca` is the flag --ca, else SPAWN_HTTP_CA. Raises: UsageError.
     """
+    return _find(flag)._replace(ca=ca or config.node_ca())
+
+
+def _find(flag: str | None) -> NodeAddress:
     if flag:
         return _checked(NodeAddress(flag, "--url (flag)"))
     if variable := config.node_url():
@@ -107,8 +115,8 @@ async def ask_node(
 ) -> NodeAnswer:
     """Send one request and return what the node answers.
 
-    Raises: the error that the node tells, NodeUnreachable, OutcomeUnknown (it may have executed the
-    call).
+    Raises: the error that the node tells, NodeUnreachable, NodeUntrusted, OutcomeUnknown (it may
+    have executed the call).
     """
     import aiohttp
     from yarl import URL
@@ -118,7 +126,9 @@ async def ask_node(
     timeout = aiohttp.ClientTimeout(total=timeout_s + _MARGIN_S, sock_connect=_MARGIN_S)
     try:
         async with (
-            aiohttp.ClientSession(timeout=timeout) as session,
+            aiohttp.ClientSession(
+                timeout=timeout, connector=aiohttp.TCPConnector(ssl=_trust(node))
+            ) as session,
             # Encoded already; yarl would take `%2E%2E` for a way up.
             session.request(
                 method,
@@ -130,6 +140,8 @@ async def ask_node(
         ):
             content = await response.read()
     except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+        if distrust := untrusted(error, node.url, node.source, _TRUST):
+            raise distrust from error
         raise NodeUnreachable(
             f"no node answers at {node.url} ({_reason(error)})",
             at=node.source,
@@ -142,10 +154,20 @@ async def ask_node(
     if response.status != 200 or "Spawn-Revision" not in response.headers:
         raise _no_node(node, f"status {response.status}, {response.content_type}")
     return NodeAnswer(
-        content,
+        content.strip(),
         int(response.headers["Spawn-Revision"]),
         response.headers.get("Spawn-Position", ""),
     )
+
+
+def _trust(node: NodeAddress) -> Any:
+    try:
+        return trust(node.ca or None)
+    except OSError as error:
+        raise UsageError(
+            f"{node.ca} can't be used as the authorities to trust: {error}",
+            at="--ca (flag), SPAWN_HTTP_CA (environment)",
+        ) from error
 
 
 def _checked(node: NodeAddress) -> NodeAddress:

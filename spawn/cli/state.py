@@ -52,6 +52,12 @@ def state(
         str, Parameter(help="How long to wait: 250ms, 5s, 2m.", metavar="DURATION")
     ] = "60s",
     url: Annotated[str | None, Parameter(help="The node; also SPAWN_URL.", metavar="URL")] = None,
+    ca: Annotated[
+        str | None,
+        Parameter(
+            help="File with the authority to trust over https; also SPAWN_HTTP_CA.", metavar="FILE"
+        ),
+    ] = None,
     json: Annotated[bool, Parameter(help="One line of JSON.", negative="")] = False,
     config: Annotated[
         Path | None,
@@ -71,7 +77,7 @@ def state(
         return
     if target is not None:
         raise UsageError("--target goes with --at", hint="without --at the node folds the events")
-    node = find_node(url)
+    node = find_node(url, ca)
     timeout_s = parse_timeout_s(timeout)
     answer = asyncio.run(ask_node(node, "GET", actor_path(subject), timeout_s))
     value = msgspec.json.decode(answer.body, type=dict[str, Any])

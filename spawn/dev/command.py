@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shlex
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
@@ -62,7 +63,8 @@ async def develop(
                 nonlocal first
                 dev_file.write(folder, _file(target, shown, endpoints))
                 if first:
-                    say(screen(shown, endpoints, time.monotonic() - began))
+                    took_s = time.monotonic() - began
+                    say(screen(shown, endpoints, took_s, curl(settings)))
                 first = False
 
             session = Session(
@@ -117,7 +119,7 @@ async def _until(event: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
         task.cancel()
 
 
-def screen(shown: Shown, endpoints: Endpoints, took_s: float) -> str:
+def screen(shown: Shown, endpoints: Endpoints, took_s: float, curl: str = "curl") -> str:
     """Return what `spawn dev` shows: what runs where, and what to try next."""
     served, url = shown.served, shown.url
     types = "\n".join(
@@ -131,22 +133,38 @@ def screen(shown: Shown, endpoints: Endpoints, took_s: float) -> str:
         f"  nats      {endpoints.nats_url}",
         f"{types} from {served.origin}",
         f"  http      {url}   node pid {shown.pid}",
+        f"  docs      {url}/docs",
     ]
-    if example := _example(served, url):
-        lines.append(f"try  {example}")
+    lines.append(f"try  {_example(served, url, curl)}")
     lines.append(f"Saves reload. Ctrl-C stops everything.   ({took_s:.1f} s)")
     return "\n".join(lines)
 
 
-def _example(served: Served, url: str) -> str:
+def curl(settings: Settings) -> str:
+    """Return the command to call the node with: curl, and what its token and certificate need."""
+    words = ["curl"]
+    if settings.http.tls_cert:
+        words += ["--cacert", shlex.quote(str(settings.http.tls_cert))]
+    if settings.http.token_file:
+        words.append(
+            f'-H "Authorization: Bearer $(cat {shlex.quote(str(settings.http.token_file))})"'
+        )
+    elif settings.http.token:
+        words.append('-H "Authorization: Bearer $SPAWN_HTTP_TOKEN"')
+    return " ".join(words)
+
+
+def _example(served: Served, url: str, curl: str) -> str:
     """Return a call to try: the first action that takes one whole number, else any."""
+    # Certificates made at home name localhost more often than its address.
+    url = url.replace("https://127.0.0.1", "https://localhost").removeprefix("http://")
     for name, named_id, actions in served.actors:
         for action in actions:
             if not action.read_only and ": int)" in action.signature:
                 path = f"/v1/actors/{name}/{named_id or 'a'}/{action.name}"
-                return f"curl -d 5 {url.removeprefix('http://')}{path}"
+                return f"{curl} -d 5 {url}{path}"
     name, named_id, _ = served.actors[0]
-    return f"curl {url}/v1/actors/{name}/{named_id or 'a'}"
+    return f"{curl} {url}/v1/actors/{name}/{named_id or 'a'}"
 
 
 def _bind(host: str, port: int, say: Callable[[str], None]) -> socket.socket:
