@@ -26,6 +26,7 @@ from spawn.core.ingress import (
 from spawn.core.keys import digest_key
 from spawn.errors import (
     BodyTooLarge,
+    CallError,
     InvalidId,
     NotStarted,
     OutcomeUnknown,
@@ -42,6 +43,7 @@ from spawn.runtime.following import ActorFollower
 from spawn.runtime.loop_watch import LoopWatch
 from spawn.runtime.node_statistics import node_statistics
 from spawn.runtime.partition_worker import PartitionWorker
+from spawn.runtime.runs import CURRENT, describe_run
 
 __all__ = ["NodeDispatcher", "Served"]
 
@@ -106,6 +108,9 @@ class NodeDispatcher:
             served = self._served.get(command.type)
             if served is None:
                 raise self._unknown_type(command.type)
+            current = CURRENT.get()
+            if current is not None:
+                self._refuse_own_call(current, command, served.behavior)
             outstanding[command] = None
             served.workers[partition_of(command.id, served.partitions)].submit(command)
         except SpawnError as error:
@@ -113,6 +118,20 @@ class NodeDispatcher:
             outstanding.refusals[error.code] += 1
             if command.waiter is not None:
                 command.waiter.set_exception(error)
+
+    def _refuse_own_call(self, current: Command, command: Command, behavior: Behavior) -> None:
+        """Raise for a call that could not begin before the action that makes it has ended."""
+        info = behavior.actions.get(command.action)
+        changes = info is not None and not info.read_only
+        if changes and self._context.runs.is_held_by(current, command.type, command.id):
+            name = f"{command.type}/{command.id.decode()}"
+            raise CallError(
+                f"{name} can't call its own {command.action} while it runs {current.action}: an "
+                "actor does one action at a time, so each would wait for the other",
+                at=name,
+                hint="put what both need into a method without @action and call that: "
+                "self.method(...)",
+            )
 
     # --- Ingress ---------------------------------------------------------------------------------
 
@@ -334,6 +353,8 @@ class NodeDispatcher:
             now = loop.time()
             outstanding = self._outstanding
             self._watch.observe(now - due, now, outstanding, self._served)
+            if self._context.runs.running and not self._context.debugger.is_attached:
+                self._context.runs.observe(now)
             if now - due > _STOOD_STILL_S and self._context.debugger.is_attached:
                 for command in outstanding:
                     command.deadline += now - due
@@ -342,28 +363,39 @@ class NodeDispatcher:
                 outstanding.pop(command, None)
                 waiter = command.waiter
                 if waiter is not None and not waiter.done():
-                    error = _too_late(command)
+                    error = self._too_late(command, now)
                     outstanding.refusals[error.code] += 1
                     waiter.set_exception(error)
+
+    def _too_late(self, command: Command, now: float) -> SpawnError:
+        name = f"{command.type}/{command.id.decode()}"
+        action = command.action or "the read"
+        if command.started:
+            runs = command in self._context.runs.running
+            how = "still ran" if runs else "was on its way into the log"
+            return OutcomeUnknown(
+                f"the deadline passed while {action} {how}; it may have taken effect, now or later",
+                at=name,
+                hint="call again with the same Idempotency-Key: it never takes effect twice"
+                if command.key_text or command.request is not None
+                else f"`spawn events {name}` shows whether it did; a call that was sent with an "
+                "Idempotency-Key can be sent again",
+            )
+        before = self._in_the_way(command, now)
+        return NotStarted(
+            f"the deadline passed before {action} was started{before}; it was not executed",
+            at=name,
+            hint="call again, or wait longer (Spawn-Timeout)",
+        )
+
+    def _in_the_way(self, command: Command, now: float) -> str:
+        """Say what a call waits for, where that is another action of its actor."""
+        for running in self._context.runs.running:
+            if (running.type, running.id) == (command.type, command.id) and running is not command:
+                return f", behind {describe_run(running, now)}"
+        return ""
 
     def _say_paused(self) -> None:
         if not self._said_paused:
             self._said_paused = True
             self._context.say("a debugger is attached: deadlines wait while the node stands still")
-
-
-def _too_late(command: Command) -> SpawnError:
-    name = f"{command.type}/{command.id.decode()}"
-    if command.started:
-        return OutcomeUnknown(
-            f"the deadline passed while {command.action} was on its way into the log; it may have "
-            "taken effect, now or later",
-            at=name,
-            hint="call again with the same Idempotency-Key: it never takes effect twice",
-        )
-    return NotStarted(
-        f"the deadline passed before {command.action or 'the read'} was started; it was not "
-        "executed",
-        at=name,
-        hint="call again, or wait longer (Spawn-Timeout)",
-    )
