@@ -158,7 +158,7 @@ class NodeDispatcher:
             actor_id,
             call.action,
             payload,
-            behavior.decode_arguments(call.action, payload),
+            behavior.decode_arguments(call.action, call.payload),
             self.now() + call.timeout_s,
             None,
             True,

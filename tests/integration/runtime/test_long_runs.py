@@ -14,7 +14,7 @@ from spawn.runtime import runs
 from tests.integration.runtime.programs import Program
 from tests.integration.runtime.test_blocking import Added, Total
 
-GATE = asyncio.Event()
+GATES: list[asyncio.Event] = []
 SYSTEM: list[System] = []
 LATER: list[asyncio.Task[int]] = []
 
@@ -25,7 +25,7 @@ class Account(Actor[Total, Added]):
     @action
     async def forever(self) -> int:
         """Wait for the gate."""
-        await GATE.wait()
+        await GATES[-1].wait()
         self.emit(Added(1))
         return self.state.total
 
@@ -45,7 +45,7 @@ class Account(Actor[Total, Added]):
         """Begin what goes on when this has ended."""
 
         async def later() -> int:
-            await GATE.wait()
+            await GATES[-1].wait()
             return await SYSTEM[-1].actor(Account, self.id).add(1)
 
         LATER.append(asyncio.get_running_loop().create_task(later()))
@@ -59,7 +59,7 @@ class Account(Actor[Total, Added]):
 @pytest.fixture
 def program() -> Program:
     """Accounts, and a gate that is closed."""
-    GATE.clear()
+    GATES[:] = [asyncio.Event()]
     program = Program(Account)
     SYSTEM[:] = [program.system]
     return program
@@ -79,7 +79,7 @@ async def test_a_long_run_is_named_in_the_log_once(
             while "has run for" not in caplog.text:
                 await asyncio.sleep(0.01)
         await asyncio.sleep(0.1)
-        GATE.set()
+        GATES[-1].set()
         assert (await running, await waiting) == (1, 2)
     told = [each for each in caplog.records if "has run for" in each.message]
     assert [each.levelno for each in told] == [logging.WARNING]
@@ -100,7 +100,7 @@ async def test_callers_are_told_what_still_runs(program: Program) -> None:
         with pytest.raises(OutcomeUnknown) as unknown:
             await keyed.options(timeout_s=0.05, idempotency_key="k")()
         assert "same Idempotency-Key" in unknown.value.hint
-        GATE.set()
+        GATES[-1].set()
 
 
 async def test_a_call_to_itself_is_refused_at_once(program: Program) -> None:
@@ -112,7 +112,7 @@ async def test_a_call_to_itself_is_refused_at_once(program: Program) -> None:
                 await account.add_by_itself("x")
         assert await account.add_by_itself("y") == 1
         await account.add_later()
-        GATE.set()
+        GATES[-1].set()
         assert await LATER.pop() == 1
 
 
@@ -124,7 +124,7 @@ async def test_a_stop_says_what_it_waits_for(
 
     async def open_later() -> None:
         await asyncio.sleep(0.2)
-        GATE.set()
+        GATES[-1].set()
 
     async with asyncio.TaskGroup() as tasks:
         async with program.node(drain_s=5.0):
