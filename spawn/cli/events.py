@@ -65,11 +65,13 @@ def events(
     strict = state or target is not None
     printer = _Printer(subject, settings.system, as_json=json, with_state=state, utc=utc)
     try:
-        asyncio.run(_show(settings, subject, behavior, printer, strict=strict, follow=follow))
+        found = asyncio.run(
+            _show(settings, subject, behavior, printer, strict=strict, follow=follow)
+        )
     except KeyboardInterrupt:
         # The way to end it.
         return exit_codes.DONE if follow else exit_codes.INTERRUPTED
-    return exit_codes.DONE
+    return exit_codes.DONE if found else exit_codes.NOT_FOUND
 
 
 async def _show(
@@ -80,7 +82,8 @@ async def _show(
     *,
     strict: bool,
     follow: bool,
-) -> None:
+) -> bool:
+    """Show them; tell whether there were any."""
     from eventstore.errors import LogUnavailable
     from spawn.query.inspection import LogReader
 
@@ -107,6 +110,7 @@ async def _show(
             printer.more([_line(line) for line in newer])
             if not newer:
                 await asyncio.sleep(_POLL_S)
+        return bool(history.lines)
 
 
 class _Printer:

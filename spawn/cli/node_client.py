@@ -145,7 +145,7 @@ async def ask_node(
         raise NodeUnreachable(
             f"no node answers at {node.url} ({_reason(error)})",
             at=node.source,
-            hint="`spawn dev TARGET` starts one here; --url or SPAWN_URL names another",
+            hint=_elsewhere(node),
         ) from error
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise _lost(node, method, path, error) from error
@@ -201,6 +201,15 @@ def _told(content: bytes, node: NodeAddress) -> SpawnError:
     error = SpawnError(detail, at=at, hint=hint)
     error.code = code
     return error
+
+
+def _elsewhere(node: NodeAddress) -> str:
+    if node.source.endswith("(default)"):
+        return (
+            f"no `spawn dev` runs in this folder ({DEV_FOLDER}/dev.json): go where one runs, start "
+            "one with `spawn dev TARGET`, or name a node with --url or SPAWN_URL"
+        )
+    return "`spawn dev TARGET` starts one here; --url or SPAWN_URL names another"
 
 
 def _no_node(node: NodeAddress, answer: str) -> NodeUnreachable:

@@ -30,6 +30,7 @@ from spawn.dev.stack import EmbeddedStack, Endpoints
 from spawn.errors import PortTaken
 from spawn.runtime.signals import stop_signals
 from spawn.runtime.tasks import first_error
+from spawn.sdk.target import require_file
 
 __all__ = ["BROKER_WARNING_BYTES", "develop", "screen"]
 
@@ -51,6 +52,7 @@ async def develop(
     them. Raises: StartRefused (the target can't be served), StackError (a server does not come up,
     or something ended that can't be started again).
     """
+    require_file(target)
     began = time.monotonic()
     listener = _bind(settings.http.host, settings.http.port, say)
     interrupts = _Interrupts()
@@ -132,6 +134,11 @@ def screen(shown: Shown, endpoints: Endpoints, took_s: float, curl: str = "curl"
         f"  database  {endpoints.data_folder / 'pg'} embedded",
         f"  nats      {endpoints.nats_url}",
         f"{types} from {served.origin}",
+        *(
+            f"warning: {name} has no action: write @action above what may be called"
+            for name, _, actions in served.actors
+            if {action.name for action in actions} <= {"get_state"}
+        ),
         f"  http      {url}   node pid {shown.pid}",
         f"  docs      {url}/docs",
     ]

@@ -126,7 +126,7 @@ async def test_a_system_is_read_with_and_without_its_node(
     assert missing.code == 4
     assert "did you mean `Counter`?" in missing.err
     never = await spawn(nodes, "events", "Counter/never")
-    assert (never.code, never.out) == (0, "")
+    assert (never.code, never.out) == (4, "")
     assert "Counter/never was never written" in never.err
     hint = await spawn(nodes, "events", "Counter/a", "--state")
     assert "--target counter.py" in hint.err
