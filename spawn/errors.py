@@ -2,8 +2,8 @@
 
     SpawnError
     |- CallError                 the call can't be served as it is: the caller's to mend
-    |  |- UnknownType, UnknownAction, InvalidId, InvalidJson, InvalidHeader, BodyMismatch
-    |  |- BodyTooLarge, KeyReused
+    |  |- UnknownType, UnknownAction, UnknownRevision, InvalidId, InvalidJson, InvalidHeader
+    |  |- BodyMismatch, BodyTooLarge, KeyReused
     |  |- UnknownPath, MethodNotAllowed, InvalidRequest      HTTP only
     |  |- RequestTooSlow, InvalidQuery, Unauthorized, ForeignHost, ForeignOrigin
     |  |- Rejected               user code refused it; the code is the user's
@@ -11,7 +11,8 @@
     |  |- NotStarted             its deadline passed, or its wait ended, before it was started
     |  |- MailboxFull, TooManyKeys, TooManySessions, TooManyWaiting, Draining, Fenced
     |  |- TooSlow                who follows an actor's events does not keep up
-    |  |- LogUnreachable, StoreUnreachable
+    |  |- LogUnreachable, StoreUnreachable, NodeUnreachable
+    |- NodeUntrusted             its certificate is not trusted: nothing was sent
     |- OutcomeUnknown            it may have been executed, now or later
     |  |- RequestTooOld          a numbered request came again after 15 minutes
     |- ActionFailed              user code raised; the actor's state is as it was
@@ -55,6 +56,7 @@ __all__ = [
     "MailboxFull",
     "MethodNotAllowed",
     "NodeUnreachable",
+    "NodeUntrusted",
     "NotStarted",
     "OutcomeUnknown",
     "PartitionStopped",
@@ -77,6 +79,7 @@ __all__ = [
     "Unavailable",
     "UnknownAction",
     "UnknownPath",
+    "UnknownRevision",
     "UnknownType",
 ]
 
@@ -110,6 +113,12 @@ class UnknownAction(CallError):
     """The actor type has no action of that name."""
 
     code = "unknown-action"
+
+
+class UnknownRevision(CallError):
+    """The actor has not come to that revision yet, or was not written yet at that time."""
+
+    code = "unknown-revision"
 
 
 class InvalidId(CallError):
@@ -293,6 +302,12 @@ class NodeUnreachable(Unavailable):
     """No node answers at the address; the call did not reach one."""
 
     code = "node-unreachable"
+
+
+class NodeUntrusted(SpawnError):
+    """The node's certificate is not trusted, or there is no TLS; the call did not reach it."""
+
+    code = "node-untrusted"
 
 
 class OutcomeUnknown(SpawnError):

@@ -117,7 +117,11 @@ def draw_delays(
             color=colours[rank] if front else GREY,
             linewidth=1.6 if front else 0.5,
             alpha=1.0 if front else 0.5,
-            label=f"{tail}  {states[tail].state.delay_min / 60:,.0f} h" if front else None,
+            label=f"{tail}  {states[tail].state.delay_min / 60:,.0f} h"
+            if front
+            else f"the next {len(shown) - LINES}"
+            if rank == LINES
+            else None,
         )
     handles, labels = axes.get_legend_handles_labels()
     axes.legend(handles[::-1], labels[::-1], frameon=False, loc="upper left")
@@ -146,4 +150,4 @@ def draw_heat(axes: Axes, flights: Sequence[ScheduledFlight]) -> None:
     axes.set_title("Mean delay at arrival, minutes")
     for spine in axes.spines.values():
         spine.set_visible(False)
-    axes.figure.colorbar(image, ax=axes, shrink=0.8)
+    axes.figure.colorbar(image, ax=axes, shrink=0.8, label="minutes late (red) or early (blue)")

@@ -26,7 +26,7 @@ _EVERYBODYS: Final = frozenset(("live", "ready"))
 the node is, not why (`Access.knows_token`)."""
 _NAMELESS: Final = _EVERYBODYS | {"metrics"}
 """Routes that do not look at Host and Origin: scrapers name pods as they like."""
-_TOKENLESS: Final = _EVERYBODYS | {"docs", "error"}
+_TOKENLESS: Final = _EVERYBODYS | {"docs", "home", "error"}
 """Pages that are the same in every node; the page to try the API asks for the token itself."""
 _JUDGED_MAX: Final = 1_000
 """Values of `Host` that are remembered as ours."""
@@ -140,8 +140,8 @@ class Access:
             raise Unauthorized(
                 "the token is not this node's" if right else "this node asks for a token",
                 at="header Authorization",
-                hint="send Authorization: Bearer TOKEN; CLI and programs take it from "
-                "SPAWN_HTTP_TOKEN",
+                hint="send Authorization: Bearer TOKEN; commands take it from SPAWN_HTTP_TOKEN, "
+                "programs give spawn.Client(url, token=...)",
             )
 
     def _is_our_name(self, name: str) -> bool:

@@ -18,7 +18,7 @@ from aiohttp import hdrs, web
 from spawn.api.asked import Asked
 from spawn.api.paths import Match
 from spawn.api.problems import Problem
-from spawn.api.queries import parse_query, whole_number
+from spawn.api.queries import REVISION_MAX, parse_query, whole_number
 from spawn.core.ingress import ActorCommit, CommitsAsked, Follower, Ingress
 from spawn.errors import Draining, InvalidHeader, InvalidQuery, TooManyWaiting
 
@@ -29,7 +29,6 @@ LIMIT_MAX: Final = 1_000
 _LIMIT: Final = 100
 STREAMS_MAX: Final = 1_000
 """Streams of a node; one more is refused."""
-_REVISION_MAX: Final = (1 << 63) - 1
 
 _WRITE_S: Final = 30.0
 """For the client to take what the connection holds; then it is cut off."""
@@ -46,7 +45,7 @@ async def commits_response(
     """Return the list that is asked for. Raises: InvalidQuery, and as `Ingress.commits`."""
     query = parse_query(asked.target, (*_LISTED, "follow"))
     limit = whole_number("limit", query.get("limit", str(_LIMIT)), 1, LIMIT_MAX)
-    from_revision = whole_number("from_revision", query.get("from_revision", "1"), 1, _REVISION_MAX)
+    from_revision = whole_number("from_revision", query.get("from_revision", "1"), 1, REVISION_MAX)
     order = query.get("order", "newest")
     if order not in ("newest", "oldest"):
         raise InvalidQuery(f"order must be newest or oldest, got {order[:40]!r}")
@@ -82,7 +81,7 @@ class Streams:
             raise InvalidQuery(f"follow has no value, got {query['follow'][:40]!r}")
         after: int | None = None
         if "from_revision" in query:
-            after = whole_number("from_revision", query["from_revision"], 1, _REVISION_MAX) - 1
+            after = whole_number("from_revision", query["from_revision"], 1, REVISION_MAX) - 1
         if last := asked.headers.getall("Last-Event-ID", ()):
             after = _last_event(last)
         if self._closing:

@@ -118,7 +118,7 @@ def _read_state(served: TypeServed) -> _Json:
         "operationId": f"{served.type}-state",
         "tags": [served.type],
         "summary": f"Read the state of one {served.type}",
-        "parameters": [_parameter("Spawn-Timeout")],
+        "parameters": [_parameter("revision"), _parameter("Spawn-Timeout")],
         "responses": {
             "200": {
                 "description": "The state; revision 0: it was never written.",
@@ -341,6 +341,12 @@ _PARAMETERS: Final[_Json] = {
         "limit",
         {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": 100},
         "How many at most.",
+    ),
+    "revision": _in(
+        "query",
+        "revision",
+        {"type": "integer", "minimum": 0},
+        "The state after this one, folded from the log; without it the state now.",
     ),
     "from_revision": _in(
         "query",

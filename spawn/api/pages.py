@@ -15,7 +15,7 @@ import msgspec
 from spawn import error_pages
 from spawn.api.openapi import openapi_document
 from spawn.api.paths import Match
-from spawn.api.responses import Response
+from spawn.api.responses import LINE_END, Response
 from spawn.core.ingress import Ingress, TypeServed
 from spawn.errors import UnknownPath
 
@@ -36,11 +36,13 @@ class Pages:
     def answer(self, match: Match) -> Response:
         """Return a page. Raises: UnknownPath - there is no error of that code."""
         if match.route == "types":
-            return Response(200, self._types)
+            return Response(200, self._types + LINE_END)
         if match.route == "openapi":
-            return Response(200, self._openapi)
+            return Response(200, self._openapi + LINE_END)
         if match.route == "docs":
             return _docs()
+        if match.route == "home":
+            return Response(302, b"see /docs\n", "text/plain", (("Location", "/docs"),))
         return _error_page(match.action)
 
     @cached_property

@@ -35,6 +35,7 @@ STATUSES: Final = {
     "foreign-origin": Kind(403, "Foreign origin"),
     "unknown-type": Kind(404, "Unknown actor type"),
     "unknown-action": Kind(404, "Unknown action"),
+    "unknown-revision": Kind(404, "Unknown revision"),
     "unknown-path": Kind(404, "Unknown path"),
     "method-not-allowed": Kind(405, "Method not allowed"),
     "rejected": Kind(409, "Rejected"),

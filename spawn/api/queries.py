@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import Final
 from urllib.parse import parse_qsl
 
 from spawn.errors import InvalidQuery
 
-__all__ = ["parse_query", "whole_number"]
+__all__ = ["REVISION_MAX", "parse_query", "whole_number"]
+
+REVISION_MAX: Final = (1 << 63) - 1
+"""An actor's largest revision: it is a signed 64-bit number in the log."""
 
 _BYTES_MAX = 2_000
 

@@ -13,9 +13,20 @@ from multidict import istr
 
 from spawn.core.ids import Position
 
-__all__ = ["JSON", "TIME", "Response", "encode", "json_response", "reply_response", "to_aiohttp"]
+__all__ = [
+    "JSON",
+    "LINE_END",
+    "TIME",
+    "Response",
+    "encode",
+    "json_response",
+    "reply_response",
+    "to_aiohttp",
+]
 
 JSON: Final = "application/json"
+LINE_END: Final = b"\n"
+"""Behind every JSON body, so that a terminal's next line begins where it should."""
 _REVISION: Final = istr("Spawn-Revision")
 _POSITION: Final = istr("Spawn-Position")
 TIME: Final = istr("Spawn-Time")
@@ -46,7 +57,7 @@ def json_response(
     headers: Iterable[tuple[str, str]] = (),
 ) -> Response:
     """Return an answer with a value as its body."""
-    return Response(status, msgspec.json.encode(value), content_type, tuple(headers))
+    return Response(status, msgspec.json.encode(value) + LINE_END, content_type, tuple(headers))
 
 
 def reply_response(body: bytes, revision: int, position: Position | None, time_us: int) -> Response:
@@ -61,7 +72,7 @@ def reply_response(body: bytes, revision: int, position: Position | None, time_u
             (_POSITION, f"{topic}/{partition}@{offset}"),
             (TIME, str(time_us)),
         )
-    return Response(200, body, JSON, headers)
+    return Response(200, body + LINE_END, JSON, headers)
 
 
 def to_aiohttp(response: Response) -> web.Response:

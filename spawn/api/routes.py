@@ -32,7 +32,8 @@ from spawn.api.limits import HttpLimits
 from spawn.api.pages import Pages
 from spawn.api.paths import ACTOR_ROUTES, METHODS, Match, check_method, match_target
 from spawn.api.problems import CONTENT_TYPE, RETRY_AFTER_S, STATUSES, Problem, problem_of
-from spawn.api.responses import TIME, Response, json_response, reply_response, to_aiohttp
+from spawn.api.queries import REVISION_MAX, parse_query, whole_number
+from spawn.api.responses import LINE_END, TIME, Response, json_response, reply_response, to_aiohttp
 from spawn.api.suggestions import action_hint, type_hint
 from spawn.core.commands import Answer
 from spawn.core.ingress import Call, Ingress, PendingAnswer
@@ -266,7 +267,11 @@ class Routes:
         return reply_response(answer.reply, answer.revision, answer.position, time_us)
 
     async def _state(self, asked: Asked, match: Match) -> Response:
-        state = await self._ingress.state(match.type, match.id, self._timeout_s(asked))
+        query = parse_query(asked.target, ("revision",))
+        revision = None
+        if "revision" in query:
+            revision = whole_number("revision", query["revision"], 0, REVISION_MAX)
+        state = await self._ingress.state(match.type, match.id, self._timeout_s(asked), revision)
         body = msgspec.json.encode(
             {
                 "type": match.type,
@@ -290,7 +295,7 @@ class Routes:
             return problem_of(error, f"call {index} of {request_line(asked)}")
 
         body = await run_batch(self._ingress, calls, timeout_s, asked.caller, failure)
-        return Response(200, body)
+        return Response(200, body + LINE_END)
 
     async def _stream(
         self, request: web.BaseRequest, asked: Asked, match: Match

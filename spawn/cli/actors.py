@@ -60,6 +60,11 @@ def actors(
         raise UsageError(f"--limit must be at least 0, got {limit}", hint="0 lists all of them")
     name = None
     if after is not None:
+        if not actor_type and "/" not in after:
+            raise UsageError(
+                f"without TYPE, --after takes TYPE/ID, got `{after}`",
+                hint=f"e.g. spawn actors --after Counter/a, or spawn actors TYPE --after {after}",
+            )
         name = (actor_type, after) if actor_type else tuple(parse_subject(after))
     settings = reading_settings(flags, config)
     printer = _Printer(as_json=json, utc=utc)

@@ -25,7 +25,7 @@ Made from the commands' help pages by `spawn.cli.cli_reference`; a test keeps it
 - `spawn invoke` and `spawn state` go through a node: `--url`, else `SPAWN_URL`, else the
   `spawn dev` that runs in the current folder (`.spawn/dev.json`), else `http://127.0.0.1:9001`.
   A node that asks for a token gets the one in `SPAWN_HTTP_TOKEN`, or in the file that
-  `SPAWN_HTTP_TOKEN_FILE` names.
+  `SPAWN_HTTP_TOKEN_FILE` names; `--ca` or `SPAWN_HTTP_CA` names the authority to trust over https.
 - `spawn events`, `actors`, `partitions` and `doctor` read log and database themselves: they need no
   node and wake no actor. They take the addresses from flags and environment, else from the
   `spawn dev` that runs in the current folder, else from `spawn.toml`. Without a database the log is

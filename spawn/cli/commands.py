@@ -5,9 +5,11 @@ from __future__ import annotations
 import textwrap
 from typing import Final, NamedTuple
 
-__all__ = ["COMMANDS", "DEBUG", "SUMMARY", "Command", "help_page"]
+__all__ = ["COMMANDS", "DEBUG", "HELP_ALL", "SUMMARY", "Command", "help_page"]
 
 DEBUG: Final = "--debug"
+HELP_ALL: Final = "--help-all"
+"""The help of a command with the flags of all settings, of which `--help` shows the usual ones."""
 SUMMARY: Final = "Event-sourced actors on a Kafka-compatible log."
 
 
@@ -18,6 +20,8 @@ class Command(NamedTuple):
     usage: str
     """The command line after `spawn`."""
     example: str
+    words: str = ""
+    """What its answer's words mean, where the help has to say."""
 
 
 COMMANDS: Final = {
@@ -47,9 +51,9 @@ COMMANDS: Final = {
         "spawn invoke Counter/a add 5",
     ),
     "state": Command(
-        "Show an actor's state, through a node.",
+        "Show an actor's state: now, through a node, or at an earlier time, from the log.",
         "state TYPE/ID [OPTIONS]",
-        "spawn state Counter/a",
+        "spawn state Counter/a --at 3",
     ),
     "events": Command(
         "Show an actor's history from log and database: needs no node and wakes nothing.",
@@ -65,6 +69,9 @@ COMMANDS: Final = {
         "Show who owns each partition, and how far the database is behind the log.",
         "partitions [TYPE] [OPTIONS]",
         "spawn partitions Counter",
+        "owner: the node that may write. claim: the record by which it took the partition; epoch: "
+        "how many there were. start, end: the log's first and next offset. checkpoint: all below "
+        "that offset is in the database; lag: the records from there on, which a next owner reads.",
     ),
     "doctor": Command(
         "Check broker, topics, database, clock and this machine; say how to mend what is wrong.",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import ssl
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
@@ -121,11 +122,15 @@ def completions(words: Sequence[str], options: Sequence[str], types: Any) -> Seq
 def types_of_node() -> Types:
     """Return types and actions of the node that `spawn invoke` would call; none if it is away."""
     try:
-        parts = urlsplit(find_node(None).url)
-        kind = (
-            http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        )
-        with contextlib.closing(kind(parts.netloc, timeout=_NODE_S)) as connection:
+        node = find_node(None)
+        parts = urlsplit(node.url)
+        connection: http.client.HTTPConnection
+        if parts.scheme == "https":
+            context = ssl.create_default_context(cafile=node.ca or None)
+            connection = http.client.HTTPSConnection(parts.netloc, timeout=_NODE_S, context=context)
+        else:
+            connection = http.client.HTTPConnection(parts.netloc, timeout=_NODE_S)
+        with contextlib.closing(connection):
             connection.request("GET", "/v1/types", headers=dict(authorization()))
             answer = connection.getresponse()
             if answer.status != 200:

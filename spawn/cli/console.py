@@ -8,12 +8,27 @@ from typing import TextIO
 from spawn.cli import render
 from spawn.errors import Rejected, SpawnError
 
-__all__ = ["colours_data", "colours_words", "data", "error", "note", "warning"]
+__all__ = ["colours_data", "colours_words", "data", "error", "markdown", "note", "warning"]
+
+
+_PAGE_WIDTH_MAX = 100
 
 
 def data(text: str) -> None:
     """Print a piece of the answer; at once, since others may follow much later."""
     print(text, flush=True)
+
+
+def markdown(text: str) -> None:
+    """Print a page: as it is written, and laid out where a person looks."""
+    if not colours_data():
+        data(text)
+        return
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    console = Console()
+    console.print(Markdown(text), width=min(console.width, _PAGE_WIDTH_MAX))
 
 
 def colours_data() -> bool:

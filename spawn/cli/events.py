@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Final
 from cyclopts import Parameter
 
 from spawn.cli import console, exit_codes, render
-from spawn.cli.node_client import DEV_FOLDER
 from spawn.cli.render import EventLine
 from spawn.cli.settings_flags import AddressFlags
 from spawn.cli.sources import opened, reading_settings
-from spawn.cli.subjects import Subject, UsageError, nearest, parse_subject
+from spawn.cli.subjects import Subject, parse_subject
+from spawn.cli.type_code import code_of
 from spawn.config import Settings
-from spawn.errors import InvalidTarget, SpawnError
+from spawn.errors import SchemaIncompatible
 
 if TYPE_CHECKING:
     from spawn.core.behavior import Behavior
@@ -38,8 +38,8 @@ def events(
     target: Annotated[
         str | None,
         Parameter(
-            help="The type's code, a Python file or module, which --state folds events with; else "
-            "that of the `spawn dev` that runs here.",
+            help="The type's code, a Python file or module, which --state folds events with and "
+            "which events are shown by; else that of the `spawn dev` that runs here.",
             metavar="TARGET",
         ),
     ] = None,
@@ -61,14 +61,17 @@ def events(
     """Show an actor's history from the log: who did what when, and the events that came of it."""
     subject = parse_subject(actor)
     settings = reading_settings(flags, config)
-    behavior = _behavior(subject, target) if state else None
+    behavior = code_of(subject, target, needed=state)
+    strict = state or target is not None
     printer = _Printer(subject, settings.system, as_json=json, with_state=state, utc=utc)
     try:
-        asyncio.run(_show(settings, subject, behavior, printer, follow=follow))
+        found = asyncio.run(
+            _show(settings, subject, behavior, printer, strict=strict, follow=follow)
+        )
     except KeyboardInterrupt:
         # The way to end it.
         return exit_codes.DONE if follow else exit_codes.INTERRUPTED
-    return exit_codes.DONE
+    return exit_codes.DONE if found else exit_codes.NOT_FOUND
 
 
 async def _show(
@@ -77,14 +80,22 @@ async def _show(
     behavior: Behavior | None,
     printer: _Printer,
     *,
+    strict: bool,
     follow: bool,
-) -> None:
+) -> bool:
+    """Show them; tell whether there were any."""
     from eventstore.errors import LogUnavailable
     from spawn.query.inspection import LogReader
 
     async with opened(settings) as sources:
         reader = LogReader(*sources, settings.system)
-        history = await reader.history(subject.type, subject.id, behavior)
+        try:
+            history = await reader.history(subject.type, subject.id, behavior)
+        except SchemaIncompatible:
+            if strict:
+                raise
+            # Nobody asked for the code: what the log says by itself is shown.
+            history = await reader.history(subject.type, subject.id)
         printer.whole(history, follow=follow)
         told = False
         while follow:
@@ -99,6 +110,7 @@ async def _show(
             printer.more([_line(line) for line in newer])
             if not newer:
                 await asyncio.sleep(_POLL_S)
+        return bool(history.lines)
 
 
 class _Printer:
@@ -120,7 +132,7 @@ class _Printer:
         if not lines:
             console.note(f"{self._subject} was never written in system {self._system}")
         self._print(lines, titles=bool(lines) or follow)
-        if history.state_problem:
+        if history.state_problem and self._with_state:
             console.warning(f"the state is not known from some record on: {history.state_problem}")
         elif self._with_state and lines and all(line.state is None for line in lines):
             console.note(
@@ -150,41 +162,6 @@ class _Printer:
             console.data("\n".join(shown))
 
 
-def _behavior(subject: Subject, target: str | None) -> Behavior | None:
-    """Return the type's code: of `target`, else of the running `spawn dev`, or None.
-
-    Raises: UsageError, InvalidTarget - the target that was named is wrong.
-    """
-    from spawn.sdk.target import load_target
-
-    named = target is not None
-    if target is None:
-        from spawn.dev import dev_file
-
-        running = dev_file.read(DEV_FOLDER)
-        target = running.target if running is not None else None
-    if target is None:
-        return None
-    try:
-        behaviors = {each.type: each for each in load_target(target).behaviors}
-    except InvalidTarget as error:
-        if named:
-            raise
-        _not_used(error)
-        return None
-    if subject.type not in behaviors and named:
-        raise UsageError(
-            f"{target} has no type {subject.type}",
-            at="--target (flag)",
-            hint=nearest(subject.type, behaviors) or f"it has {', '.join(sorted(behaviors))}",
-        )
-    return behaviors.get(subject.type)
-
-
-def _not_used(error: SpawnError) -> None:
-    console.warning(f"the code of the running spawn dev can't be used for states: {error}")
-
-
 def _line(line: HistoryLine) -> EventLine:
     return EventLine(
         revision=line.revision,
@@ -193,7 +170,9 @@ def _line(line: HistoryLine) -> EventLine:
         caller=line.caller,
         outcome=line.outcome,
         events=line.events,
-        offset=line.position.offset,
+        position=str(line.position),
         state=line.state,
+        deleted=line.deleted,
+        repeats=line.repeats,
         refusal=line.refusal,
     )

@@ -27,8 +27,10 @@ _BY_CODE: Final = {
     "fenced": FENCED,
     "unknown-type": NOT_FOUND,
     "unknown-action": NOT_FOUND,
+    "unknown-revision": NOT_FOUND,
     "unknown-path": NOT_FOUND,
     "node-unreachable": UNREACHABLE,
+    "node-untrusted": UNREACHABLE,
     "log-unreachable": UNREACHABLE,
     "store-unreachable": UNREACHABLE,
 }

@@ -51,7 +51,7 @@ def explain(
         console.data(render.json_line(_value(wanted) | {"page": page}))
     else:
         title, _, rest = page.partition("\n")
-        console.data(f"{title}\n\n{_shown(facts_of(wanted))}\n{rest}".rstrip())
+        console.markdown(f"{title}\n\n{_shown(facts_of(wanted))}\n{rest}".rstrip())
 
 
 def error_types() -> Iterator[type[SpawnError]]:

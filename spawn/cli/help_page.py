@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from cyclopts.help import HelpPanel
     from rich.console import Console, ConsoleOptions
 
-__all__ = ["HelpFormatter"]
+__all__ = ["SETTINGS_GROUP", "HelpFormatter"]
+
+SETTINGS_GROUP: Final = "Settings"
+"""Title of the flags of settings, of which a help page shows the usual ones only."""
+_USUAL: Final = frozenset((
+    "--system", "--kafka-bootstrap-servers", "--postgres-dsn", "--nats-url", "--http-host",
+    "--http-port", "--log-level",
+))  # fmt: skip
 
 _ANY_WIDTH = 10_000
 _WIDTH_MAX = 100
@@ -20,11 +27,23 @@ _NAMES_MAX = 34
 class HelpFormatter:
     """Prints the panels that cyclopts has put together."""
 
+    def __init__(self, *, all_flags: bool = False) -> None:
+        """`all_flags`: those of all settings, not of the usual ones only."""
+        self._all_flags = all_flags
+
     def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
         """Print commands, arguments or options."""
         entries = [(", ".join(entry.display_labels_with_metavar), entry) for entry in panel.entries]
         if not entries:
             return
+        more = ""
+        if SETTINGS_GROUP in _plain(panel.title, console):
+            shown = [each for each in entries if self._all_flags or _is_usual(each[0])]
+            if left := len(entries) - len(shown):
+                more = (
+                    f"  and {left} more: --help-all lists them, as does docs/reference/settings.md"
+                )
+            entries = shown
         names_width = min(_NAMES_MAX, max(len(names) for names, _ in entries)) + 4
         lines = [f"{_plain(panel.title, console)}:"]
         for names, entry in entries:
@@ -44,7 +63,7 @@ class HelpFormatter:
                 f"{head if number == 0 else '':{names_width}}{part}".rstrip()
                 for number, part in enumerate(wrapped)
             ]
-        _print(console, "\n".join(lines))
+        _print(console, "\n".join([*lines, more] if more else lines))
 
     def render_usage(self, console: Console, options: ConsoleOptions, usage: Any) -> None:
         """Print the line that says how the command goes."""
@@ -54,6 +73,10 @@ class HelpFormatter:
         """Print what the command does."""
         width = min(console.width, _WIDTH_MAX)
         _print(console, "\n".join(textwrap.wrap(_plain(text, console), width)))
+
+
+def _is_usual(names: str) -> bool:
+    return names.split(maxsplit=1)[0].rstrip(",") in _USUAL
 
 
 def _plain(text: Any, console: Console) -> str:

@@ -38,6 +38,12 @@ def invoke(
         str, Parameter(help="How long to wait: 250ms, 5s, 2m.", metavar="DURATION")
     ] = "60s",
     url: Annotated[str | None, Parameter(help="The node; also SPAWN_URL.", metavar="URL")] = None,
+    ca: Annotated[
+        str | None,
+        Parameter(
+            help="File with the authority to trust over https; also SPAWN_HTTP_CA.", metavar="FILE"
+        ),
+    ] = None,
     json: Annotated[
         bool, Parameter(help="One line of JSON with reply, revision and position.", negative="")
     ] = False,
@@ -46,7 +52,7 @@ def invoke(
     subject = parse_subject(actor)
     timeout_s = parse_timeout_s(timeout)
     payload = read_payload(argument)
-    node = find_node(url)
+    node = find_node(url, ca)
     headers = {"Idempotency-Key": key} if key else {}
     answer = asyncio.run(
         ask_node(

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from spawn.cli import exit_codes
-from spawn.cli.commands import COMMANDS, DEBUG, SUMMARY, help_page
+from spawn.cli.commands import COMMANDS, DEBUG, HELP_ALL, SUMMARY, help_page
 from spawn.errors import SpawnError
 
 if TYPE_CHECKING:
@@ -64,16 +64,29 @@ def _run(tokens: list[str]) -> object:
 
     from spawn.cli.usage import usage_error
 
+    all_flags = HELP_ALL in tokens[: tokens.index("--") if "--" in tokens else None]
+    tokens = ["--help" if all_flags and token == HELP_ALL else token for token in tokens]
     try:
-        return new_app()(
+        return new_app(all_flags=all_flags)(
             tokens, exit_on_error=False, print_error=False, result_action="return_value"
         )
     except CycloptsError as error:
+        _require_subject(tokens)
         raise usage_error(error, COMMANDS) from error
 
 
-def new_app() -> App:
-    """Return the commands and what they have in common."""
+def _require_subject(tokens: Sequence[str]) -> None:
+    """Raise for what is mostly wrong with a command of one actor: `Counter a` for `Counter/a`."""
+    from spawn.cli.subjects import parse_subject
+
+    command, *given = tokens
+    usage = COMMANDS[command].usage if command in COMMANDS else ""
+    if usage.startswith(f"{command} TYPE/ID") and given and not given[0].startswith("-"):
+        parse_subject(given[0], COMMANDS[command].example)
+
+
+def new_app(*, all_flags: bool = False) -> App:
+    """Return the commands and what they have in common; `all_flags`: help shows every setting."""
     from cyclopts import App
 
     from spawn.cli.help_page import HelpFormatter
@@ -83,7 +96,7 @@ def new_app() -> App:
         help=SUMMARY,
         group_parameters="Options",
         help_format="plaintext",
-        help_formatter=HelpFormatter(),
+        help_formatter=HelpFormatter(all_flags=all_flags),
         version=_version,
         version_flags=["--version"],
         help_flags=["--help", "-h"],
@@ -95,7 +108,7 @@ def new_app() -> App:
             help=command.help,
             sort_key=order,
             usage=f"Usage: spawn {command.usage}",
-            help_epilogue=f"Example: {command.example}",
+            help_epilogue="\n\n".join(filter(None, (command.words, f"Example: {command.example}"))),
         )
     return app
 

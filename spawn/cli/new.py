@@ -20,6 +20,7 @@ FILES: Final = {
     "counter.py": "counter.py.txt",
     "test_counter.py": "test_counter.py.txt",
     "pyproject.toml": "pyproject.toml.txt",
+    "spawn.toml": "spawn.toml.txt",
     "compose.yaml": "compose.yaml.txt",
     ".vscode/launch.json": "launch.json.txt",
     ".gitignore": "gitignore.txt",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from spawn import config
 from spawn.cli.subjects import UsageError
 from spawn.client.problems import error_of_problem, reason_of
+from spawn.client.trust import trust, untrusted
 from spawn.errors import NodeUnreachable, OutcomeUnknown, SpawnError
 
 __all__ = [
@@ -26,6 +27,7 @@ DEV_FOLDER: Final = Path(".spawn")
 
 _MARGIN_S: Final = 5.0
 """A node answers at the deadline; a little later it counts as gone."""
+_TRUST: Final = "name the authority that signed it: --ca FILE, SPAWN_HTTP_CA or SSL_CERT_FILE"
 _PROBLEM: Final = "application/problem+json"
 
 
@@ -34,6 +36,8 @@ class NodeAddress(NamedTuple):
 
     url: str
     source: str
+    ca: str = ""
+    """File with the authorities to trust; empty: the system's."""
 
 
 class NodeAnswer(NamedTuple):
@@ -45,11 +49,15 @@ class NodeAnswer(NamedTuple):
     """Empty: the actor was never written."""
 
 
-def find_node(flag: str | None) -> NodeAddress:
+def find_node(flag: str | None, ca: str | None = None) -> NodeAddress:
     """Return the node's address: the flag, SPAWN_URL, a running `spawn dev` here, the default.
 
-    Raises: UsageError.
+    `ca` is the flag --ca, else SPAWN_HTTP_CA. Raises: UsageError.
     """
+    return _find(flag)._replace(ca=ca or config.node_ca())
+
+
+def _find(flag: str | None) -> NodeAddress:
     if flag:
         return _checked(NodeAddress(flag, "--url (flag)"))
     if variable := config.node_url():
@@ -98,8 +106,8 @@ async def ask_node(
 ) -> NodeAnswer:
     """Send one request and return what the node answers.
 
-    Raises: the error that the node tells, NodeUnreachable, OutcomeUnknown (it may have executed the
-    call).
+    Raises: the error that the node tells, NodeUnreachable, NodeUntrusted, OutcomeUnknown (it may
+    have executed the call).
     """
     import aiohttp
     from yarl import URL
@@ -109,7 +117,9 @@ async def ask_node(
     timeout = aiohttp.ClientTimeout(total=timeout_s + _MARGIN_S, sock_connect=_MARGIN_S)
     try:
         async with (
-            aiohttp.ClientSession(timeout=timeout) as session,
+            aiohttp.ClientSession(
+                timeout=timeout, connector=aiohttp.TCPConnector(ssl=_trust(node))
+            ) as session,
             # Encoded already; yarl would take `%2E%2E` for a way up.
             session.request(
                 method,
@@ -121,10 +131,12 @@ async def ask_node(
         ):
             content = await response.read()
     except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+        if distrust := untrusted(error, node.url, node.source, _TRUST):
+            raise distrust from error
         raise NodeUnreachable(
             f"no node answers at {node.url} ({reason_of(error)})",
             at=node.source,
-            hint="`spawn dev TARGET` starts one here; --url or SPAWN_URL names another",
+            hint=_elsewhere(node),
         ) from error
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise _lost(node, method, path, error) from error
@@ -133,10 +145,20 @@ async def ask_node(
     if response.status != 200 or "Spawn-Revision" not in response.headers:
         raise _no_node(node, f"status {response.status}, {response.content_type}")
     return NodeAnswer(
-        content,
+        content.strip(),
         int(response.headers["Spawn-Revision"]),
         response.headers.get("Spawn-Position", ""),
     )
+
+
+def _trust(node: NodeAddress) -> Any:
+    try:
+        return trust(node.ca or None)
+    except OSError as error:
+        raise UsageError(
+            f"{node.ca} can't be used as the authorities to trust: {error}",
+            at="--ca (flag), SPAWN_HTTP_CA (environment)",
+        ) from error
 
 
 def _checked(node: NodeAddress) -> NodeAddress:
@@ -156,6 +178,15 @@ def _told(status: int, content: bytes, node: NodeAddress) -> SpawnError:
     if isinstance(error, NodeUnreachable):  # no node says so of itself: it is no problem of one
         return _no_node(node, "a problem without code and detail")
     return error
+
+
+def _elsewhere(node: NodeAddress) -> str:
+    if node.source.endswith("(default)"):
+        return (
+            f"no `spawn dev` runs in this folder ({DEV_FOLDER}/dev.json): go where one runs, start "
+            "one with `spawn dev TARGET`, or name a node with --url or SPAWN_URL"
+        )
+    return "`spawn dev TARGET` starts one here; --url or SPAWN_URL names another"
 
 
 def _no_node(node: NodeAddress, answer: str) -> NodeUnreachable:

@@ -50,11 +50,16 @@ class EventLine:
     """`applied`, `unchanged`, `rejected`, `failed` or `dead`."""
     events: Sequence[tuple[str, Any]]
     """Name and fields of each event; None for fields that can't be read."""
-    offset: int
+    position: str
+    """`topic/partition@offset`."""
     state: Any = None
     """After this record, or None where it was not asked for or is not known."""
     refusal: tuple[str, str] | None = None
     """Code and text of a rejection or failure."""
+    deleted: bool = False
+    """It deleted the actor."""
+    repeats: int | None = None
+    """Revision of the record whose reply it gave again, to a repeated idempotency key."""
 
 
 def error(message: str, code: str, at: str, hint: str, *, colour: bool = False) -> str:
@@ -144,19 +149,27 @@ def event_rows(
 
 
 def event_json(line: EventLine, *, with_state: bool = False) -> str:
-    """Return one record as one line of JSON; its shape only ever grows."""
+    """Return one record as one line of JSON; its shape only ever grows.
+
+    What `GET .../events` shows has the same names there; refused commands are here only.
+    """
     value: dict[str, Any] = {
         "revision": line.revision,
-        "time": iso_time(line.time_us),
+        "time": _time(line.time_us),
+        "position": line.position,
         "action": line.action,
-        "by": line.caller,
+        "caller": line.caller,
+        "events": [{"name": name, "fields": fields} for name, fields in line.events],
         "outcome": line.outcome,
-        "events": [{"name": name, "data": fields} for name, fields in line.events],
-        "offset": line.offset,
     }
+    if line.deleted:
+        value["deleted"] = True
+    if line.repeats is not None:
+        value["repeats"] = line.repeats
     if line.refusal is not None:
         value["refusal"] = {"code": line.refusal[0], "text": line.refusal[1]}
-    if with_state:
+    was_set = line.outcome == "applied" and not line.events and not line.deleted
+    if with_state or (was_set and line.state is not None):
         value["state"] = line.state
     return json_line(value)
 
@@ -201,8 +214,8 @@ def when(time_us: int, zone: tzinfo | None = None) -> str:
 
 
 def iso_time(time_us: int) -> str:
-    """Return a time for programs: ISO 8601 in UTC, to the microsecond."""
-    return _time(time_us).isoformat(timespec="microseconds")
+    """Return a time for programs, as HTTP gives it: RFC 3339 in UTC, with `Z`."""
+    return msgspec.json.encode(_time(time_us)).decode()[1:-1]
 
 
 def shell_word(text: str) -> str:
@@ -230,6 +243,10 @@ def _event(name: str, fields: Any) -> str:
 
 
 def _no_event(line: EventLine) -> str:
+    if line.repeats is not None:
+        return f"repeat of rev {line.repeats}"
+    if line.deleted:
+        return "(deleted)"
     if line.refusal is not None:
         code, text = line.refusal
         return f"{line.outcome}: {code}" + (f" ({text})" if text and text != code else "")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
 
+from spawn.cli.help_page import SETTINGS_GROUP
 from spawn.cli.settings_reference import explanations, first_sentence, shown_default
 from spawn.config import SETTINGS, Setting, connection_keys
 
@@ -29,14 +30,16 @@ def _attribute(key: str) -> str:
     return key.replace(".", "_")
 
 
-def _flag(setting: Setting) -> tuple[str, Any, Any]:
+def _flag(setting: Setting, group: str) -> tuple[str, Any, Any]:
     default = shown_default(setting)
     help_text = f"{first_sentence(explanations()[setting.key])} ({setting.variable}"
     help_text += f", default {default})." if default else ")."
     if isinstance(setting.default, bool):
-        switch = Parameter(name=setting.flag, help=help_text, negative="")
+        switch = Parameter(name=setting.flag, help=help_text, negative="", group=group)
         return _attribute(setting.key), Annotated[bool | None, switch], field(default=None)
-    parameter = Parameter(name=setting.flag, help=help_text, metavar=_value_name(setting))
+    parameter = Parameter(
+        name=setting.flag, help=help_text, metavar=_value_name(setting), group=group
+    )
     annotation = Annotated[str | None, parameter]
     return _attribute(setting.key), annotation, field(default=None)
 
@@ -49,8 +52,8 @@ def _value_name(setting: Setting) -> str:
     return "NUMBER" if isinstance(setting.default, int) else "TEXT"
 
 
-def _flags(name: str, keys: list[str]) -> Any:
-    members = [_flag(SETTINGS[key]) for key in keys if SETTINGS[key].flag]
+def _flags(name: str, keys: list[str], group: str = "Options") -> Any:
+    members = [_flag(SETTINGS[key], group) for key in keys if SETTINGS[key].flag]
     return make_dataclass(
         name,
         members,
@@ -67,6 +70,7 @@ if TYPE_CHECKING:
     DevFlags = GivenFlags
     AddressFlags = GivenFlags
 else:
-    SettingsFlags = _flags("SettingsFlags", list(SETTINGS))
-    DevFlags = _flags("DevFlags", [key for key in SETTINGS if key not in connection_keys()])
+    SettingsFlags = _flags("SettingsFlags", list(SETTINGS), SETTINGS_GROUP)
+    _own = [key for key in SETTINGS if key not in connection_keys()]
+    DevFlags = _flags("DevFlags", _own, SETTINGS_GROUP)
     AddressFlags = _flags("AddressFlags", ["system", *ADDRESSES[:2]])

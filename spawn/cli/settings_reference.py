@@ -43,7 +43,8 @@ error, an unknown variable `SPAWN_...` a warning, both with the nearest right na
 addresses are never shown or logged. `spawn dev` starts servers of its own and does not look at the
 addresses of others.
 
-`SPAWN_URL` is no setting of a node: it is the node that `spawn invoke` and `spawn state` call.
+`SPAWN_URL` and `SPAWN_HTTP_CA` are no settings of a node: they are the node that `spawn invoke` and
+`spawn state` call, and the file with the authority whose certificate they trust there.
 """
 
 

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from spawn.cli.node_client import DEV_FOLDER
 from spawn.cli.settings_flags import GivenFlags
 from spawn.config import Settings, load_settings
-from spawn.errors import LogUnreachable, PartitionStopped, StartRefused, StoreUnreachable
+from spawn.errors import (
+    InvalidSettings,
+    LogUnreachable,
+    PartitionStopped,
+    StartRefused,
+    StoreUnreachable,
+)
 
 if TYPE_CHECKING:
     from eventstore.log import EventLog, LogAdmin
@@ -42,7 +48,16 @@ def reading_settings(flags: GivenFlags, config: Path | None, *, need_log: bool =
 
     running = dev_file.read(DEV_FOLDER)
     if running is None:
-        return load_settings(flags=flags.by_key(), config=config, required=required)
+        try:
+            return load_settings(flags=flags.by_key(), config=config, required=required)
+        except InvalidSettings as error:
+            if need_log and given.source("kafka.bootstrap_servers").kind != "file":
+                place = dev_file.dev_file_path(DEV_FOLDER)
+                error.hint = (
+                    f"no `spawn dev` runs in this folder ({place}): go where one runs, or "
+                    f"{error.hint}"
+                )
+            raise
     development = {
         "system": running.system,
         "kafka.bootstrap_servers": running.kafka_bootstrap or "",

@@ -30,13 +30,11 @@ class Subject(NamedTuple):
         return f"{self.type}/{self.id}"
 
 
-def parse_subject(text: str) -> Subject:
+def parse_subject(text: str, example: str = "spawn state Counter/a") -> Subject:
     """Split `TYPE/ID` at the first `/`; the id may hold more of them. Raises: UsageError."""
     actor_type, slash, actor_id = text.partition("/")
     if not slash or not actor_type or not actor_id:
-        raise UsageError(
-            f"an actor is named TYPE/ID, got `{text}`", hint="e.g. spawn state Counter/a"
-        )
+        raise UsageError(f"an actor is named TYPE/ID, got `{text}`", hint=f"e.g. {example}")
     return Subject(actor_type, actor_id)
 
 
@@ -54,12 +52,15 @@ def read_payload(text: str | None) -> bytes:
         msgspec.json.decode(payload)
     except (msgspec.DecodeError, RecursionError) as error:
         quoted = msgspec.json.encode(text).decode(errors="replace")
+        if text == "-":
+            raise InvalidJson(f"the argument is not JSON: {error}", at="stdin") from None
+        is_word = text[:1] not in '{["-0123456789'
         raise InvalidJson(
-            f"the argument is not JSON: {error}",
-            at="stdin" if text == "-" else "argument JSON",
-            hint=""
-            if text == "-"
-            else f"a text needs its quotes, and the shell others: '{quoted}'",
+            f"`{text}` is not JSON: a JSON string needs quotes"
+            if is_word
+            else f"the argument is not JSON: {error}",
+            at="argument JSON",
+            hint=f"a text needs its quotes, and the shell others: '{quoted}'",
         ) from None
     return payload
 

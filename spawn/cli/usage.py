@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from cyclopts import CycloptsError
 from cyclopts.exceptions import (
+    CoercionError,
     MissingArgumentError,
     UnknownCommandError,
     UnknownOptionError,
@@ -39,5 +40,11 @@ def usage_error(error: CycloptsError, commands: Iterable[str]) -> UsageError:
     if isinstance(error, UnusedCliTokensError):
         extra = (error.unused_tokens or ["?"])[0]
         return UsageError(f"`{extra}` is one argument too many", at=command, hint=hint)
+    if isinstance(error, CoercionError) and error.token is not None:
+        kind = {int: "a whole number", float: "a number"}.get(error.target_type)  # type: ignore[arg-type]
+        if kind is not None:
+            name = error.token.keyword or "the argument"
+            text = f"{name} must be {kind}, got `{error.token.value}`"
+            return UsageError(text, at=command, hint=hint)
     error.verbose = False
     return UsageError(str(error).strip().rstrip("."), at=command, hint=hint)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeVar, final
 from urllib.parse import urlsplit
@@ -12,6 +13,7 @@ import msgspec
 
 from spawn.client.paths import actor_path
 from spawn.client.transport import Request, Transport
+from spawn.client.trust import trust
 from spawn.core.commands import Command
 from spawn.core.ids import partition_of
 from spawn.core.numbering import Numbers
@@ -68,9 +70,19 @@ class Client:
     """
 
     def __init__(
-        self, url: str, *, token: str = "", connections_max: int = CONNECTIONS_MAX
+        self,
+        url: str,
+        *,
+        token: str = "",
+        ca: str | Path | None = None,
+        connections_max: int = CONNECTIONS_MAX,
     ) -> None:
-        """`token` is what the node asks its callers for (`http.token`)."""
+        """`token` is what the node asks its callers for (`http.token`); `ca` a file of authorities.
+
+        Neither is taken from the environment. `ca` is PEM; without it the system's are trusted.
+
+        Raises: ValueError; OSError - `ca` can't be read.
+        """
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"a node's address is http://host:port, got {url!r}")
@@ -78,6 +90,7 @@ class Client:
             raise ValueError(f"connections_max is at least 1, got {connections_max}")
         self.url = url.rstrip("/")
         self._token = token
+        self._trust = trust(ca)
         self._connections_max = connections_max
         self._now_us = SystemClock().time_us
         self._session_id = random_id()
@@ -98,7 +111,8 @@ class Client:
             raise RuntimeError("this client is open already")
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         self._http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._connections_max), headers=headers
+            connector=aiohttp.TCPConnector(limit=self._connections_max, ssl=self._trust),
+            headers=headers,
         )
         self._transport = Transport(self._http, self.url, random_id)
         loop = asyncio.get_running_loop()

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from spawn.client.problems import RECORDED, error_of_problem, reason_of
+from spawn.client.trust import untrusted
 from spawn.core.numbering import Drawn, Numbers
 from spawn.errors import (
     NodeUnreachable,
+    NodeUntrusted,
     NotStarted,
     OutcomeUnknown,
     Rejected,
@@ -35,6 +37,12 @@ _MARGIN_S: Final = 2.0
 """A node answers at the deadline that it was told; a little later it counts as gone."""
 _TIMEOUT_MAX_MS: Final = 60_000
 """What a node is told to wait at most; whoever waits longer asks again."""
+
+
+_TRUST: Final = (
+    "name the authority that signed it: spawn.Client(url, ca=FILE), or SSL_CERT_FILE in the "
+    "environment"
+)
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
@@ -75,7 +83,8 @@ class Transport:
 
         A request without a number that changes something is sent once.
 
-        Raises: the error that the node tells, NodeUnreachable, NotStarted, OutcomeUnknown.
+        Raises: the error that the node tells, NodeUnreachable, NodeUntrusted, NotStarted,
+        OutcomeUnknown.
         """
         repeated = request.is_read or drawn is not None or bool(request.key)
         maybe_executed = False
@@ -85,6 +94,10 @@ class Transport:
             least_s = 0.0
             try:
                 status, body, headers = await self._send(request, drawn)
+            except NodeUntrusted as error:
+                if not maybe_executed:
+                    raise  # It will not be trusted later either.
+                told = error
             except _NotSent as error:
                 told = error.told
             except _Lost as error:
@@ -116,7 +129,7 @@ class Transport:
     async def _send(
         self, request: Request, drawn: Drawn | None
     ) -> tuple[int, bytes, CIMultiDictProxy[str]]:
-        """Send one copy. Raises: _NotSent, _Lost."""
+        """Send one copy. Raises: _NotSent, _Lost, NodeUntrusted."""
         import aiohttp
         from yarl import URL
 
@@ -143,6 +156,8 @@ class Transport:
             ) as response:
                 return response.status, await response.read(), response.headers
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            if distrust := untrusted(error, self.url, request.name, _TRUST):
+                raise distrust from error
             told = NodeUnreachable(
                 f"no node answers at {self.url} ({reason_of(error)})",
                 at=request.name,

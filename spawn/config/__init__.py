@@ -13,6 +13,7 @@ Everything is checked at once, and every problem names where the value came from
 from spawn.config.loading import (
     connection_keys,
     load_settings,
+    node_ca,
     node_token,
     node_url,
     wants_colour,
@@ -56,6 +57,7 @@ __all__ = [
     "Source",
     "connection_keys",
     "load_settings",
+    "node_ca",
     "node_token",
     "node_url",
     "parse_duration_s",

@@ -28,13 +28,14 @@ from spawn.errors import InvalidSettings
 __all__ = [
     "connection_keys",
     "load_settings",
+    "node_ca",
     "node_token",
     "node_url",
     "wants_colour",
     "with_servers",
 ]
 
-_OTHER_VARIABLES: Final = ("SPAWN_URL", "SPAWN_REQUIRE_KAFKA")
+_OTHER_VARIABLES: Final = ("SPAWN_URL", "SPAWN_HTTP_CA", "SPAWN_REQUIRE_KAFKA")
 
 _FOREIGN_VARIABLES: Final = re.compile(
     r"SPAWN_\w+_BIN|SPAWN_.*SERVICE_(HOST|PORT).*|SPAWN_.*PORT_\d.*"
@@ -86,6 +87,11 @@ def load_settings(
 def node_url(environ: Mapping[str, str] | None = None) -> str:
     """Return `SPAWN_URL`, the address of a node for commands that call one; empty: not set."""
     return (os.environ if environ is None else environ).get("SPAWN_URL", "")
+
+
+def node_ca(environ: Mapping[str, str] | None = None) -> str:
+    """Return `SPAWN_HTTP_CA`, the file with the authorities that commands trust; empty: not set."""
+    return (os.environ if environ is None else environ).get("SPAWN_HTTP_CA", "")
 
 
 def node_token(environ: Mapping[str, str] | None = None) -> Secret:

@@ -285,7 +285,9 @@ class Ingress(Protocol):
         """
         ...
 
-    async def state(self, actor_type: str, actor_id: str, timeout_s: float) -> StateAnswer:
+    async def state(
+        self, actor_type: str, actor_id: str, timeout_s: float, revision: int | None = None
+    ) -> StateAnswer:
         """Read an actor's state."""
         ...
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shlex
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
@@ -29,6 +30,7 @@ from spawn.dev.stack import EmbeddedStack, Endpoints
 from spawn.errors import PortTaken
 from spawn.runtime.signals import stop_signals
 from spawn.runtime.tasks import first_error
+from spawn.sdk.target import require_file
 
 __all__ = ["BROKER_WARNING_BYTES", "develop", "screen"]
 
@@ -50,6 +52,7 @@ async def develop(
     them. Raises: StartRefused (the target can't be served), StackError (a server does not come up,
     or something ended that can't be started again).
     """
+    require_file(target)
     began = time.monotonic()
     listener = _bind(settings.http.host, settings.http.port, say)
     interrupts = _Interrupts()
@@ -62,7 +65,8 @@ async def develop(
                 nonlocal first
                 dev_file.write(folder, _file(target, shown, endpoints))
                 if first:
-                    say(screen(shown, endpoints, time.monotonic() - began))
+                    took_s = time.monotonic() - began
+                    say(screen(shown, endpoints, took_s, curl(settings)))
                 first = False
 
             session = Session(
@@ -117,7 +121,7 @@ async def _until(event: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
         task.cancel()
 
 
-def screen(shown: Shown, endpoints: Endpoints, took_s: float) -> str:
+def screen(shown: Shown, endpoints: Endpoints, took_s: float, curl: str = "curl") -> str:
     """Return what `spawn dev` shows: what runs where, and what to try next."""
     served, url = shown.served, shown.url
     types = "\n".join(
@@ -130,23 +134,44 @@ def screen(shown: Shown, endpoints: Endpoints, took_s: float) -> str:
         f"  database  {endpoints.data_folder / 'pg'} embedded",
         f"  nats      {endpoints.nats_url}",
         f"{types} from {served.origin}",
+        *(
+            f"warning: {name} has no action: write @action above what may be called"
+            for name, _, actions in served.actors
+            if {action.name for action in actions} <= {"get_state"}
+        ),
         f"  http      {url}   node pid {shown.pid}",
+        f"  docs      {url}/docs",
     ]
-    if example := _example(served, url):
-        lines.append(f"try  {example}")
+    lines.append(f"try  {_example(served, url, curl)}")
     lines.append(f"Saves reload. Ctrl-C stops everything.   ({took_s:.1f} s)")
     return "\n".join(lines)
 
 
-def _example(served: Served, url: str) -> str:
+def curl(settings: Settings) -> str:
+    """Return the command to call the node with: curl, and what its token and certificate need."""
+    words = ["curl"]
+    if settings.http.tls_cert:
+        words += ["--cacert", shlex.quote(str(settings.http.tls_cert))]
+    if settings.http.token_file:
+        words.append(
+            f'-H "Authorization: Bearer $(cat {shlex.quote(str(settings.http.token_file))})"'
+        )
+    elif settings.http.token:
+        words.append('-H "Authorization: Bearer $SPAWN_HTTP_TOKEN"')
+    return " ".join(words)
+
+
+def _example(served: Served, url: str, curl: str) -> str:
     """Return a call to try: the first action that takes one whole number, else any."""
+    # Certificates made at home name localhost more often than its address.
+    url = url.replace("https://127.0.0.1", "https://localhost").removeprefix("http://")
     for name, named_id, actions in served.actors:
         for action in actions:
             if not action.read_only and ": int)" in action.signature:
                 path = f"/v1/actors/{name}/{named_id or 'a'}/{action.name}"
-                return f"curl -d 5 {url.removeprefix('http://')}{path}"
+                return f"{curl} -d 5 {url}{path}"
     name, named_id, _ = served.actors[0]
-    return f"curl {url}/v1/actors/{name}/{named_id or 'a'}"
+    return f"{curl} {url}/v1/actors/{name}/{named_id or 'a'}"
 
 
 def _bind(host: str, port: int, say: Callable[[str], None]) -> socket.socket:

@@ -14,9 +14,10 @@ from eventstore.codec import CommitBody, decode_commit_body
 from eventstore.errors import SnapshotError, UnreadableBody
 from eventstore.history import HistoryRecord, walk_back
 from eventstore.log import EventLog, LogAdmin, TopicPartition
-from eventstore.records import NO_PREVIOUS, Outcome
+from eventstore.records import NO_PREVIOUS, Flag, Outcome
 from eventstore.snapshots import SnapshotStore
 from spawn.core.behavior import Behavior, SchemaUse
+from spawn.core.decision import EventData
 from spawn.core.fold import Fold
 from spawn.core.ids import Position, partition_of
 from spawn.core.tail import Base, apply_commit
@@ -47,6 +48,10 @@ class HistoryLine:
     """After this record, where the record holds it or the type's code folded it; else None."""
     reply: bytes
     refusal: tuple[str, str] | None
+    deleted: bool = False
+    """It deleted the actor."""
+    repeats: int | None = None
+    """Revision of the record whose reply it gave again, to a repeated idempotency key."""
 
 
 class LogReader:
@@ -64,7 +69,8 @@ class LogReader:
     ) -> History:
         """Return every record of an actor; none if it was never written.
 
-        With `behavior`, the type's code, each record has the state after it.
+        With `behavior`, the type's code, each record has the state after it, and its events are as
+        the code reads them (without it enums are their members' names, for example).
 
         Raises: UnknownType, SchemaIncompatible (the code can't read the events), CorruptRecord
         (position named), LossDetected, LogRefused (the history goes back further than the log is
@@ -120,6 +126,8 @@ class History:
         self._behavior = behavior
         self._base: Base | None = Base(None, 0, False)
         self._fold = Fold()
+        self._revisions: dict[int, int] = {}
+        """By offset: what a repetition repeats."""
         self.lines: list[HistoryLine] = []
         """Oldest first."""
         self.state_problem = ""
@@ -162,7 +170,13 @@ class History:
 
     def _line(self, record: HistoryRecord) -> HistoryLine:
         line = _line(self._at, record, self._schemas)
-        return replace(line, state=self._state_after(record)) if self._behavior else line
+        self._revisions[record.offset] = line.revision
+        if record.commit.flags & Flag.REPEATS:
+            line = replace(line, repeats=self._revisions.get(record.commit.repeats))
+        if self._behavior is None:
+            return line
+        events = _as_code_reads(self._behavior, record, line.events)
+        return replace(line, events=events, state=self._state_after(record))
 
     def _state_after(self, record: HistoryRecord) -> Any:
         """Fold a record with the type's code; None where there is no state (or none is known)."""
@@ -202,7 +216,22 @@ def _line(at: TopicPartition, record: HistoryRecord, schemas: Mapping[bytes, Any
         state=_fields(schemas.get(body.state[0]), body.state[1]) if body and body.state else None,
         reply=body.reply if body else b"",
         refusal=body.refusal if body else ("unreadable", "the record's body can't be read"),
+        deleted=bool(commit.flags & Flag.DELETED),
     )
+
+
+def _as_code_reads(
+    behavior: Behavior, record: HistoryRecord, plain: Sequence[tuple[str, Any]]
+) -> Sequence[tuple[str, Any]]:
+    """Return a record's events in the JSON of the code; what it can't read stays as it was."""
+    body = _body(record)
+    shown = []
+    for event, as_stored in zip(body.events if body else (), plain, strict=True):
+        try:
+            shown.append((event[0], json.loads(behavior.event_json(EventData(*event)))))
+        except Exception:  # noqa: BLE001 - user code: it may read what it can't show
+            shown.append(as_stored)
+    return shown
 
 
 def _body(record: HistoryRecord) -> CommitBody | None:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final
 
-from eventstore.codec import decode_commit_body
+from eventstore.codec import decode_commit_body, read_effect
 from eventstore.errors import CorruptRecord, LogError, OffsetGone, UnreadableBody
 from eventstore.history import HistoryRecord, walk_back
 from eventstore.log import EventLog, TopicPartition
@@ -17,6 +17,7 @@ from spawn.core.behavior import Behavior
 from spawn.core.decision import EncodedState, EventData
 from spawn.core.ids import Position
 from spawn.core.ingress import ActorCommit, CommitsAsked
+from spawn.core.tail import Base, apply_commit
 from spawn.errors import ActorParked, LogUnreachable, ReplyGone, SpawnError
 
 __all__ = ["LIST_BYTES_MAX", "PastCommits", "commit_of_entry"]
@@ -65,16 +66,61 @@ class PastCommits:
         async for record in self._applied(self._offset, revision):
             offsets.append(record.offset)
             sizes.append(len(record.value))
+        async for record in self._forward(offsets, sizes):
+            yield self._decoded(record)
+
+    async def state_at(self, revision: int) -> tuple[Any, Position]:
+        """Return the state after a revision that there was, and the position of its record.
+
+        Walks back to where a state begins: a record that holds one, a deletion, or the first one.
+        So it takes time in proportion to the history, and bounded memory.
+
+        Raises: ActorParked (a record can't be read), LogUnreachable, ReplyGone.
+        """
+        offsets, sizes = array("q"), array("q")
+        async for record in self._applied(self._offset, 1):
+            if record.commit.revision > revision:
+                continue
+            offsets.append(record.offset)
+            sizes.append(len(record.value))
+            if self._stands_alone(record):
+                break
+        actor_id = self._key.decode()
+        base, last = Base(None, 0, False), self._offset
+        async for record in self._forward(offsets, sizes):
+            last = record.offset
+            try:
+                step = apply_commit(self._behavior, actor_id, base, last, record.value)
+            except UnreadableBody as error:
+                raise _unreadable(self._name, last, error) from error
+            base = Base(step.state, step.revision, step.deleted)
+        alive = base.revision > 0 and not base.deleted
+        state = base.state if alive else self._behavior.initial(actor_id)
+        return state, Position(*self._at, last)
+
+    def _stands_alone(self, record: HistoryRecord) -> bool:
+        """Tell whether the state after a record is known from it alone."""
+        if record.commit.flags & Flag.DELETED:
+            return True
+        try:
+            return read_effect(record.value, record.commit.body_at).state is not None
+        except UnreadableBody:
+            return False  # Told when it is folded.
+
+    async def _forward(
+        self, offsets: array[int], sizes: array[int]
+    ) -> AsyncIterator[HistoryRecord]:
+        """Yield the records at offsets, which are in the order of a walk back, the oldest first."""
         while offsets:
             count = _chunk(sizes)
             records: list[HistoryRecord] = []
-            async for record in self._applied(offsets[-count], revision):
+            async for record in self._applied(offsets[-count], 1):
                 records.append(record)
                 if len(records) == count:
                     break
             del offsets[-count:], sizes[-count:]
             for record in reversed(records):
-                yield self._decoded(record)
+                yield record
 
     async def _applied(self, offset: int, from_revision: int) -> AsyncIterator[HistoryRecord]:
         """Yield the records that changed the actor, newest first, down to a revision."""

@@ -13,6 +13,7 @@ from spawn.runtime.blocking import Blocking
 from spawn.runtime.clock import Clock, stopwatch_s
 from spawn.runtime.counts import Outstanding
 from spawn.runtime.debugger import Debugger
+from spawn.runtime.runs import Runs
 
 __all__ = ["NodeContext", "RuntimeSettings"]
 
@@ -66,6 +67,8 @@ class NodeContext:
     """Tails read at once, each into memory in large pieces; leases are waited for side by side."""
     outstanding: Outstanding = field(default_factory=Outstanding)
     """Every command and read that has no outcome yet; the deadline sweeper looks here."""
+    runs: Runs = field(default_factory=Runs)
+    """Actions that run beside the event loop's own steps."""
     blocking: Blocking = field(init=False)
     """Which actions run in threads, and the threads."""
 

@@ -27,12 +27,14 @@ from spawn.core.ingress import (
 from spawn.core.keys import digest_key
 from spawn.errors import (
     BodyTooLarge,
+    CallError,
     InvalidId,
     NotStarted,
     OutcomeUnknown,
     SpawnError,
     TooManyWaiting,
     UnknownAction,
+    UnknownRevision,
     UnknownType,
 )
 from spawn.runtime.commits import PastCommits
@@ -43,6 +45,7 @@ from spawn.runtime.following import ActorFollower
 from spawn.runtime.loop_watch import LoopWatch
 from spawn.runtime.node_statistics import node_statistics
 from spawn.runtime.partition_worker import PartitionWorker
+from spawn.runtime.runs import CURRENT, describe_run
 
 __all__ = ["NodeDispatcher", "Served"]
 
@@ -110,6 +113,9 @@ class NodeDispatcher:
             served = self._served.get(command.type)
             if served is None:
                 raise self._unknown_type(command.type)
+            current = CURRENT.get()
+            if current is not None:
+                self._refuse_own_call(current, command, served.behavior)
             outstanding[command] = None
             worker = served.workers[partition_of(command.id, served.partitions)]
             if self.elsewhere is None or worker.active.is_set():
@@ -121,6 +127,20 @@ class NodeDispatcher:
             outstanding.refusals[error.code] += 1
             if command.waiter is not None:
                 command.waiter.set_exception(error)
+
+    def _refuse_own_call(self, current: Command, command: Command, behavior: Behavior) -> None:
+        """Raise for a call that could not begin before the action that makes it has ended."""
+        info = behavior.actions.get(command.action)
+        changes = info is not None and not info.read_only
+        if changes and self._context.runs.is_held_by(current, command.type, command.id):
+            name = f"{command.type}/{command.id.decode()}"
+            raise CallError(
+                f"{name} can't call its own {command.action} while it runs {current.action}: an "
+                "actor does one action at a time, so each would wait for the other",
+                at=name,
+                hint="put what both need into a method without @action and call that: "
+                "self.method(...)",
+            )
 
     # --- for routing -----------------------------------------------------------------------------
 
@@ -182,7 +202,7 @@ class NodeDispatcher:
             actor_id,
             call.action,
             payload,
-            behavior.decode_arguments(call.action, payload),
+            behavior.decode_arguments(call.action, call.payload),
             self.now() + call.timeout_s,
             None,
             True,
@@ -230,12 +250,35 @@ class NodeDispatcher:
         self.submit(command)
         return waiter
 
-    async def state(self, actor_type: str, actor_id: str, timeout_s: float) -> StateAnswer:
-        behavior = self._find_type(actor_type).behavior
+    async def state(
+        self, actor_type: str, actor_id: str, timeout_s: float, revision: int | None = None
+    ) -> StateAnswer:
+        served = self._find_type(actor_type)
+        behavior = served.behavior
         key = self._check_id(behavior, actor_id)
-        state, revision, position = await self._read(actor_type, key, timeout_s)
-        shown = state if isinstance(state, StateJson) else behavior.state_json(state)
-        return StateAnswer(shown, revision, position if revision else None)
+        deadline = self.now() + timeout_s
+        state, now, position = await self._read(actor_type, key, timeout_s)
+        if revision is None or revision == now:
+            shown = state if isinstance(state, StateJson) else behavior.state_json(state)
+            return StateAnswer(shown, now, position if now else None)
+        if revision > now:
+            raise UnknownRevision(
+                f"{actor_type}/{actor_id} has no revision {revision} yet, it is at {now}",
+                hint="each change raises it by one; without a revision you get the state now",
+            )
+        if revision == 0:
+            return StateAnswer(behavior.state_json(behavior.initial(actor_id)), 0, None)
+        offset = NO_PREVIOUS if position is None else position.offset
+        past = PastCommits(self._context.log, served.worker_of(key).at, behavior, key, offset)
+        try:
+            async with asyncio.timeout_at(deadline):
+                state, position = await past.state_at(revision)
+        except TimeoutError:
+            raise NotStarted(
+                f"the history of {actor_type}/{actor_id} was not read before the deadline",
+                hint="wait longer (Spawn-Timeout), or ask for a revision that is not as old",
+            ) from None
+        return StateAnswer(behavior.state_json(state), revision, position)
 
     async def _read(
         self, actor_type: str, key: bytes, timeout_s: float
@@ -355,6 +398,8 @@ class NodeDispatcher:
             now = loop.time()
             outstanding = self._outstanding
             self._watch.observe(now - due, now, outstanding, self._served)
+            if self._context.runs.running and not self._context.debugger.is_attached:
+                self._context.runs.observe(now)
             if now - due > _STOOD_STILL_S and self._context.debugger.is_attached:
                 for command in outstanding:
                     command.deadline += now - due
@@ -363,28 +408,39 @@ class NodeDispatcher:
                 outstanding.pop(command, None)
                 waiter = command.waiter
                 if waiter is not None and not waiter.done():
-                    error = _too_late(command)
+                    error = self._too_late(command, now)
                     outstanding.refusals[error.code] += 1
                     waiter.set_exception(error)
+
+    def _too_late(self, command: Command, now: float) -> SpawnError:
+        name = f"{command.type}/{command.id.decode()}"
+        action = command.action or "the read"
+        if command.started:
+            runs = command in self._context.runs.running
+            how = "still ran" if runs else "was on its way into the log"
+            return OutcomeUnknown(
+                f"the deadline passed while {action} {how}; it may have taken effect, now or later",
+                at=name,
+                hint="call again with the same Idempotency-Key: it never takes effect twice"
+                if command.key_text or command.request is not None
+                else f"`spawn events {name}` shows whether it did; a call that was sent with an "
+                "Idempotency-Key can be sent again",
+            )
+        before = self._in_the_way(command, now)
+        return NotStarted(
+            f"the deadline passed before {action} was started{before}; it was not executed",
+            at=name,
+            hint="call again, or wait longer (Spawn-Timeout)",
+        )
+
+    def _in_the_way(self, command: Command, now: float) -> str:
+        """Say what a call waits for, where that is another action of its actor."""
+        for running in self._context.runs.running:
+            if (running.type, running.id) == (command.type, command.id) and running is not command:
+                return f", behind {describe_run(running, now)}"
+        return ""
 
     def _say_paused(self) -> None:
         if not self._said_paused:
             self._said_paused = True
             self._context.say("a debugger is attached: deadlines wait while the node stands still")
-
-
-def _too_late(command: Command) -> SpawnError:
-    name = f"{command.type}/{command.id.decode()}"
-    if command.started:
-        return OutcomeUnknown(
-            f"the deadline passed while {command.action} was on its way into the log; it may have "
-            "taken effect, now or later",
-            at=name,
-            hint="call again with the same Idempotency-Key: it never takes effect twice",
-        )
-    return NotStarted(
-        f"the deadline passed before {command.action or 'the read'} was started; it was not "
-        "executed",
-        at=name,
-        hint="call again, or wait longer (Spawn-Timeout)",
-    )

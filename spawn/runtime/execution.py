@@ -38,6 +38,7 @@ from spawn.runtime.blocking import HELD_S
 from spawn.runtime.context import NodeContext
 from spawn.runtime.outcomes import KEY_REUSED, again, fail, refused
 from spawn.runtime.partition_log import PartitionLogger
+from spawn.runtime.runs import CURRENT
 
 __all__ = ["STATE_READ", "Execution", "StateJson"]
 
@@ -193,7 +194,8 @@ class Execution:
             return decision, self._stopwatch() - began
 
         try:
-            decision, seconds = await self._blocking.run_alone((command.type, actor.id), run)
+            with self._context.runs.noted(command, actor):
+                decision, seconds = await self._blocking.run_alone((command.type, actor.id), run)
         except asyncio.CancelledError:
             given_up = True  # if it still waits for a thread, it needs none any more
             raise
@@ -210,9 +212,12 @@ class Execution:
         machine = self._machine
         time_us = machine.time(self._time_us())
         behavior = actor.table.behavior
-        decision = behavior.run(*_arguments(actor, command, time_us))
-        if not isinstance(decision, Decision):
-            decision = await self._blocking.watch(behavior, command.action, decision)
+        with self._context.runs.noted(command, actor):
+            token = CURRENT.set(command)
+            decision = behavior.run(*_arguments(actor, command, time_us))
+            if not isinstance(decision, Decision):
+                decision = await self._blocking.watch(behavior, command.action, decision)
+            CURRENT.reset(token)  # What is started below is no part of it.
         machine.decide(actor, command, decision, machine.time(time_us))
         self._wake.set()
         self._resume()

@@ -21,6 +21,8 @@ STALL_S: Final = 0.1
 """A loop that is later than this stood still: all other calls waited so long, too."""
 _WINDOW_S: Final = 30.0
 """The maximum is of one to two windows: a scrape every 30 s misses none."""
+_START_S: Final = 1.0
+"""So long after a start what stands still is mostly the start itself: modules that are loaded."""
 _FADING: Final = 0.95
 """Of the current lag, with each observation."""
 
@@ -41,6 +43,7 @@ class LoopWatch:
         self._blocking = blocking
         self._debugger = debugger
         self._held = 0
+        self._since = 0.0
         self._window_since = 0.0
         self._max_s = 0.0
         self._max_before_s = 0.0
@@ -60,6 +63,7 @@ class LoopWatch:
     ) -> None:
         """Take one measurement; a stall is told in the log, once for each place."""
         self.lag_s = max(lag_s, self.lag_s * _FADING)
+        self._since = self._since or now
         if now - self._window_since > _WINDOW_S:
             self._window_since = now
             self._max_before_s, self._max_s = self._max_s, 0.0
@@ -69,7 +73,8 @@ class LoopWatch:
             return
         self.stalls += 1
         told, self._held = self._held != self._blocking.times_held, self._blocking.times_held
-        if not told and not self._debugger.is_attached:
+        starting = now - self._since < _START_S
+        if not told and not starting and not self._debugger.is_attached:
             self._tell(lag_s, outstanding, served)
 
     def _tell(

@@ -30,6 +30,10 @@ from spawn.runtime.tasks import first_error
 __all__ = ["Node", "NodePlan"]
 
 
+_TELL_S = 1.0
+"""A stop mostly takes less; then it says what it waits for."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodePlan:
     """What a node is to serve and with what."""
@@ -148,8 +152,18 @@ class Node:
         """
         deadline = asyncio.get_running_loop().time() + grace_s
         async with asyncio.TaskGroup() as tasks:
-            for worker in self._workers:
-                tasks.create_task(worker.drain(deadline))
+            teller = tasks.create_task(self._tell_waiting())
+            drains = [tasks.create_task(worker.drain(deadline)) for worker in self._workers]
+            await asyncio.wait(drains)
+            teller.cancel()
+
+    async def _tell_waiting(self) -> None:
+        """Say what a stop waits for, if it does not end at once."""
+        await asyncio.sleep(_TELL_S)
+        runs, now = self.context.runs, asyncio.get_running_loop().time()
+        if count := len(runs.running):
+            calls = "1 call" if count == 1 else f"{count} calls"
+            self.context.say(f"the stop waits for {calls}: {runs.describe(now)}")
 
 
 def _by_topic(served: Mapping[str, Served]) -> Sequence[PartitionWorker]:

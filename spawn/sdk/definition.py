@@ -65,7 +65,11 @@ def define(cls: Any, base: Any, name: str, state: Any, events: Any) -> ActorDefi
     `base` is `Actor`, whose members a subclass may fill in or must leave alone.
     Raises: InvalidTarget; UnresolvedName - an annotation names a class that comes later.
     """
-    state_shape = describe_record(state, f"{name}: state")
+    try:
+        state_shape = describe_record(state, f"{name}: state")
+    except InvalidTarget as error:
+        error.at = error.at or place_of(cls)
+        raise
     event_types = () if events is typing.Never else branches_of(events)
     event_shapes: dict[str, RecordShape | MessageShape] = {}
     for event in event_types:

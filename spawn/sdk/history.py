@@ -75,11 +75,14 @@ class History:
     def learn(self, known: Sequence[SchemaUse]) -> None:
         """See `Behavior.learn`. A snapshot of an event-sourced type need not be readable."""
         found: list[str] = []
+        places: list[Any] = []
         for use in known:
             schema = json.loads(use.schema)
             if differences := self._differences(use, schema):
                 if use.role == "event" or not self._events:
                     found += differences
+                    stored_now = self._events.get(use.name) if use.role == "event" else self._state
+                    places.append(getattr(stored_now and stored_now.shape, "type", None))
                 else:
                     self._state_readers.pop(use.fingerprint, None)
             else:
@@ -89,7 +92,7 @@ class History:
             texts = list(dict.fromkeys(found))
             raise SchemaIncompatible(
                 f"{self._type} can't read its history: {'; '.join(texts)}",
-                at=place_of(self._definition.cls),
+                at=place_of(places[0] or self._definition.cls),
                 hint=next((hint for word, hint in _HINTS if word in texts[0].split()), _HINT),
             )
 

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import re
+import types
+import typing
+from datetime import date, datetime
+from decimal import Decimal
+from enum import Enum
 from typing import Any, Final
+from uuid import UUID
 
 import msgspec
 
-__all__ = ["describe_mismatch", "value_text"]
+__all__ = ["describe_mismatch", "json_text", "value_text"]
 
 _VALUE_LENGTH_MAX: Final = 60
 _EXPECTED: Final = re.compile(r"Expected `(?P<types>[^`]+)`(?P<more>.*?)(?:, got (?P<got>\S+))?")
@@ -55,6 +61,8 @@ def describe_mismatch(text: str, payload: bytes, root: str) -> str:
         return f"there is no parameter `{match[1]}`"
     subject = name or "the body"
     got = _value_at(payload, steps)
+    if text.startswith("Invalid enum value"):
+        return f"{subject} can't be {got}" if got else f"{subject} is none of its values"
     if match := _EXPECTED.fullmatch(text):
         nouns = [_NOUNS.get(kind, kind) for kind in match["types"].split(" | ")]
         wanted = f"{' or '.join(nouns)}{match['more']}"
@@ -62,6 +70,31 @@ def describe_mismatch(text: str, payload: bytes, root: str) -> str:
     if wanted := _INVALID.get(text, ""):
         return f"{subject} must be {wanted}" + (f", got {got}" if got else "")
     return f"{subject}: {text[:1].lower()}{text[1:]}"
+
+
+_JSON_OF: Final[dict[Any, str]] = {
+    int: "integer", float: "number", str: "string", bool: "true or false", type(None): "null",
+    bytes: "base64 text", datetime: "date and time", date: "date", UUID: "UUID", Decimal: "decimal",
+}  # fmt: skip
+
+
+def json_text(annotation: Any) -> str:
+    """Return what JSON an annotation is, in short: `integer`, `array of string`, `object`."""
+    if text := _JSON_OF.get(annotation):
+        return text
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return " or ".join(value_text(member.value) for member in annotation)
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join(json_text(each) for each in arguments)
+    if origin is typing.Literal:
+        return " or ".join(value_text(each) for each in arguments)
+    if origin is typing.Annotated:
+        return json_text(arguments[0])
+    kind = origin or annotation
+    if isinstance(kind, type) and issubclass(kind, list | tuple | set | frozenset):
+        return f"array of {json_text(arguments[0])}" if arguments else "array"
+    return "object"
 
 
 def value_text(value: Any) -> str:

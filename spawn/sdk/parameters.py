@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
 from typing import Any, Final, NamedTuple, NoReturn
 
 import msgspec
 
 from spawn.errors import BodyMismatch, InvalidJson, InvalidTarget
 from spawn.sdk.carrying import Carrier, Unfit, encode_json, too_long
-from spawn.sdk.mismatch import describe_mismatch, value_text
+from spawn.sdk.mismatch import describe_mismatch, json_text, value_text
 from spawn.sdk.shapes import place_of, type_text
 
 __all__ = ["Parameters"]
 
 _NOTHING: Final = (b"", b"null")
-_EXAMPLES: Final[dict[Any, str]] = {int: "5", float: "1.5", bool: "true", str: "'\"text\"'"}
+_EXAMPLES: Final[dict[Any, str]] = {int: "5", float: "1.5", bool: "true", str: '"text"'}
 
 
 class _Parameter(NamedTuple):
@@ -167,7 +168,28 @@ class Parameters:
         self._check_json(payload or b"null")
         root = self._parameters[0].name if self.count == 1 else ""
         text = describe_mismatch(str(error), payload or b"null", root)
+        missing = [f"`{name}`" for name, _, default in self._parameters if default is None]
+        if not payload and missing:
+            text = f"{', '.join(missing)} {'are' if len(missing) > 1 else 'is'} missing"
+        elif allowed := self._enum_values(str(error)):
+            text += f"; it is one of {allowed}"
         raise BodyMismatch(f"{self.action}: {text}", hint=self._hint()) from error
+
+    def _enum_values(self, text: str) -> str:
+        """Return the values of the enum that a value was none of; empty: that is not the reason."""
+        if not text.startswith("Invalid enum value"):
+            return ""
+        path = text.rpartition(" - at `$")[2].rstrip("`").lstrip(".") if " - at `$" in text else ""
+        annotation: Any
+        if self.count == 1:
+            annotation = None if path else self._parameters[0].carrier.annotation
+        else:
+            annotation = next(
+                (c.annotation for name, c, _ in self._parameters if name == path), None
+            )
+        if not (isinstance(annotation, type) and issubclass(annotation, Enum)):
+            return ""
+        return ", ".join(value_text(member.value) for member in annotation)
 
     def _check_json(self, payload: bytes) -> None:
         try:
@@ -183,15 +205,30 @@ class Parameters:
             ) from error
 
     def _hint(self) -> str:
+        return f"{self.action}{self._signature_text()}: {self._body_text()}"
+
+    def _signature_text(self) -> str:
+        shown = [
+            f"{name}: {type_text(carrier.annotation)}"
+            + ("" if default is None else f" = {default.decode(errors='replace')[:40]}")
+            for name, carrier, default in self._parameters
+        ]
+        return f"({', '.join(shown)})"
+
+    def _body_text(self) -> str:
+        """Say what JSON is to be sent, in JSON's own words."""
         if not self.count:
-            return "no parameters, so the body is empty"
+            return "no parameters, so there is no input"
+        texts = [json_text(carrier.annotation) for _, carrier, _ in self._parameters]
         if self.count == 1:
-            example = _EXAMPLES.get(self._parameters[0].carrier.annotation, "'{...}'")
-            return f"one parameter, so the body is its JSON: curl -d {example} ..."
+            example = _EXAMPLES.get(self._parameters[0].carrier.annotation)
+            return f"one parameter, so the input is its JSON, {texts[0]}" + (
+                f", e.g. {example}" if example else ""
+            )
         names = ", ".join(
-            f'"{name}": {type_text(carrier.annotation)}' for name, carrier, _ in self._parameters
+            f'"{name}": {text}' for (name, _, _), text in zip(self._parameters, texts, strict=True)
         )
-        return f"several parameters, so the body is an object: {{{names}}}"
+        return f"several parameters, so the input is an object {{{names}}}"
 
 
 def _fresh(carrier: Carrier, default: bytes) -> Callable[[], Any]:

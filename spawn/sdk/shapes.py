@@ -140,7 +140,8 @@ def place_of(target: Any) -> str:
         file = inspect.getsourcefile(target) or ""
         line = inspect.getsourcelines(target)[1]
     except (OSError, TypeError):
-        return str(getattr(target, "__module__", ""))
+        module = str(getattr(target, "__module__", ""))
+        return "" if module == "builtins" else module
     return f"{file.rpartition('/')[2]}:{line}"
 
 

@@ -23,7 +23,7 @@ from spawn.errors import InvalidTarget, SpawnError
 from spawn.sdk.actor import is_actor_type
 from spawn.sdk.system import System
 
-__all__ = ["Target", "load_target"]
+__all__ = ["Target", "load_target", "require_file"]
 
 _EXAMPLE = "a class like `class Counter(Actor[Total, Added])`, see examples/counter.py"
 
@@ -100,7 +100,19 @@ def _only_system(module: ModuleType, place: str) -> System | None:
     return next(iter(systems.values()), None)
 
 
+def require_file(target: str, folder: Path | None = None) -> None:
+    """Raise InvalidTarget if a target names a file that is not there; nothing is loaded."""
+    place = target.partition(":")[0]
+    if place.endswith(".py") or "/" in place:
+        _require_file(((folder or Path.cwd()) / place).resolve(), place)
+
+
 def _load_file(path: Path, place: str) -> ModuleType:
+    _require_file(path, place)
+    return _loaded(path, place)
+
+
+def _require_file(path: Path, place: str) -> None:
     if not path.is_file():
         near = difflib.get_close_matches(path.name, [p.name for p in _python_files(path)], 1)
         raise InvalidTarget(
@@ -108,6 +120,9 @@ def _load_file(path: Path, place: str) -> ModuleType:
             at=str(path),
             hint=f"did you mean {near[0]}?" if near else "name a Python file or a module",
         )
+
+
+def _loaded(path: Path, place: str) -> ModuleType:
     name = _free_name(path)
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -135,11 +150,12 @@ def _load_module(name: str, base: Path) -> ModuleType:
         missing = error.__cause__
         # Its own name or a parent's: the target itself is missing, not something that it imports.
         if isinstance(missing, ModuleNotFoundError) and f"{name}.".startswith(f"{missing.name}."):
-            is_file = (base / f"{name}.py").is_file()
+            files = [file.name for file in _python_files(base / "_")]
+            near = difflib.get_close_matches(f"{name}.py", files, 1)
             raise InvalidTarget(
                 f"there is no module {name}",
                 at=str(base),
-                hint=f"did you mean {name}.py?" if is_file else "name a Python file or a module",
+                hint=f"did you mean {near[0]}?" if near else "name a Python file or a module",
             ) from missing
         raise
 

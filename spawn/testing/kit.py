@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import copy
 import warnings
-from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Generic, ParamSpec, Self, TypeVar, cast
 
 import msgspec
@@ -23,6 +24,7 @@ from spawn.sdk.actor import Actor, definition_of, new_instance
 from spawn.sdk.run import Run
 from spawn.sdk.shapes import type_text
 from spawn.testing.outcome import Outcome
+from spawn.testing.past import PastCommit, read_past
 from spawn.testing.stage import Given, Stage
 from spawn.testing.virtual_clock import VirtualClock
 
@@ -91,6 +93,21 @@ class Kit(Generic[S, E]):
         self._stage.give(self.id, [self._given_state(state)])
         return self
 
+    def given_history(self, history: str | Path | Iterable[str]) -> Self:
+        """Let the actor have lived a real one's past: what `spawn events TYPE/ID --json` printed.
+
+        `history` is a file's path, or its lines. Refused commands in it are left out, and the
+        clock moves to the last change's time. Raises: OSError; ValueError - a line does not fit
+        the actor's classes; as `given`.
+        """
+        kinds = {name: kind for kind, (name, *_) in self._stage.cast.kinds.items()}
+        states = definition_of(self._stage.behavior.cls).state_types
+        past = read_past(history, kinds, states)
+        if past and past[-1].time > self.clock.now:
+            self.clock.move_to(past[-1].time)
+        self._stage.give(self.id, [self._given_commit(commit) for commit in past])
+        return self
+
     def at(self, moment: datetime) -> Self:
         """Let time pass up to a moment; the same as `kit.clock.move_to`. Raises: ValueError."""
         self.clock.move_to(moment)
@@ -121,6 +138,17 @@ class Kit(Generic[S, E]):
             return Decision(RecordOutcome.APPLIED, run.state, events=run.events)
 
         return decide
+
+    def _given_commit(self, commit: PastCommit) -> Given:
+        def decide(run: Run) -> Decision:
+            if commit.deleted:
+                return Decision(RecordOutcome.APPLIED, run.state, deleted=True)
+            instance: Any = new_instance(self._stage.behavior.cls, run)
+            for event in commit.events:
+                instance.emit(event)
+            return Decision(RecordOutcome.APPLIED, run.state, events=run.events)
+
+        return decide if commit.events or commit.deleted else self._given_state(commit.state)
 
     def _given_state(self, state: Any) -> Given:
         behavior = self._stage.behavior

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 from eventstore.records import RequestNumber
@@ -20,7 +21,7 @@ from spawn.core.ingress import (
     StateAnswer,
     TypeServed,
 )
-from spawn.errors import InvalidId, SpawnError, UnknownAction, UnknownType
+from spawn.errors import InvalidId, SpawnError, UnknownAction, UnknownRevision, UnknownType
 
 ADD = ActionInfo("add", read_only=False, is_async=False, signature="add(n: int) -> int")
 TOTAL = ActionInfo("total", read_only=True, is_async=False, signature="total() -> int")
@@ -162,14 +163,24 @@ class FakeIngress:
     def log_time_us(self, actor_type: str, actor_id: str) -> int:
         return TIME_US if actor_type in self.types() else 0
 
-    async def state(self, actor_type: str, actor_id: str, timeout_s: float) -> StateAnswer:
+    async def state(
+        self, actor_type: str, actor_id: str, timeout_s: float, revision: int | None = None
+    ) -> StateAnswer:
         self.state_timeouts_s.append(timeout_s)
         if self.error is not None:
             raise self.error
         if actor_type != "Counter":
             raise UnknownType(f"there is no actor type `{actor_type}` here")
-        revision = self.revisions.get(actor_id, 0)
-        state = b'{"total":%d}' % self.totals.get(actor_id, 0)
+        now = self.revisions.get(actor_id, 0)
+        total = self.totals.get(actor_id, 0)
+        if revision is None:
+            revision = now
+        elif revision > now:
+            raise UnknownRevision(f"{actor_type}/{actor_id} is at revision {now}")
+        else:
+            lived = self.commits_of.get(actor_id, [])[:revision]
+            total = sum(int(json.loads(f)["n"]) for each in lived for _, f in each.events)
+        state = b'{"total":%d}' % total
         return StateAnswer(
             state, revision, Position(TOPIC, 3, 100 + revision) if revision else None
         )

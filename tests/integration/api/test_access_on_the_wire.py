@@ -28,10 +28,10 @@ async def test_without_the_token_nothing_is_told_or_done(*, express: bool) -> No
         assert served.ingress.calls == []
         for path in ("/health/live", "/health/ready", "/docs", "/errors/unauthorized"):
             assert (await served.wire.ask("GET", path)).status == 200
-        assert (await served.wire.ask("POST", ADD, b"5", TOKEN)).body == b"5"
+        assert (await served.wire.ask("POST", ADD, b"5", TOKEN)).body == b"5\n"
         wrong = {"Authorization": "Bearer right-tokem"}
         assert (await served.wire.ask("POST", ADD, b"5", wrong)).status == 401
-        assert (await served.wire.ask("POST", ADD, b"5", TOKEN)).body == b"10"
+        assert (await served.wire.ask("POST", ADD, b"5", TOKEN)).body == b"10\n"
 
 
 async def test_why_a_node_is_not_ready_is_told_to_who_has_the_token() -> None:
@@ -73,7 +73,7 @@ async def test_browsers_carry_calls_of_allowed_websites_only(*, express: bool) -
         assert told.headers["access-control-allow-origin"] == "https://shop.example"
         assert told.headers["access-control-allow-methods"] == "POST"
         called = await wire.ask("POST", ADD, b"5", {**shop, **TOKEN})
-        assert called.body == b"5"
+        assert called.body == b"5\n"
         assert called.headers["access-control-allow-origin"] == "https://shop.example"
         assert "Spawn-Revision" in called.headers["access-control-expose-headers"]
         refused = await wire.ask("POST", ADD, b"5", shop)

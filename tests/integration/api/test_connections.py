@@ -19,14 +19,14 @@ ADD = "/v1/actors/Counter/a/add"
 async def test_one_connection_serves_many_requests(served: Served) -> None:
     """Keep-alive, also after problems."""
     for n in range(1, 20):
-        assert (await served.wire.ask("POST", ADD, b"1")).body == str(n).encode()
+        assert (await served.wire.ask("POST", ADD, b"1")).body == b"%d\n" % n
         assert (await served.wire.ask("GET", "/nothing")).status == 404
 
 
 async def test_http_1_0_and_connection_close_are_honoured(served: Served) -> None:
     """A client may ask for the end."""
     reply = await served.wire.ask("POST", ADD, b"1", {"Connection": "close"})
-    assert (reply.body, reply.headers["connection"]) == (b"1", "close")
+    assert (reply.body, reply.headers["connection"]) == (b"1\n", "close")
     assert await served.wire.closed()
     async with served.connect() as wire:
         wire.send(b"GET /health/live HTTP/1.0\r\n\r\n")
@@ -38,7 +38,7 @@ async def test_pipelined_requests_are_answered_in_order(served: Served) -> None:
     """Three requests in one write."""
     for n in (1, 10, 100):
         served.wire.request("POST", ADD, str(n).encode())
-    assert [(await served.wire.reply()).body for _ in range(3)] == [b"1", b"11", b"111"]
+    assert [(await served.wire.reply()).body for _ in range(3)] == [b"1\n", b"11\n", b"111\n"]
 
 
 async def test_expect_100_continue_is_answered(served: Served) -> None:
@@ -49,8 +49,8 @@ async def test_expect_100_continue_is_answered(served: Served) -> None:
     assert await wire.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
     wire.send(b"5")
     reply = await wire.reply()
-    assert (reply.status, reply.body) == (200, b"5")
-    assert (await wire.ask("POST", ADD, b"1")).body == b"6"
+    assert (reply.status, reply.body) == (200, b"5\n")
+    assert (await wire.ask("POST", ADD, b"1")).body == b"6\n"
 
 
 async def test_an_unknown_expectation_is_refused(served: Served) -> None:
@@ -101,13 +101,13 @@ async def test_a_socket_that_is_given_is_served() -> None:
         server = HttpServer(FakeIngress(), new_error_id=lambda: "e", port=1)
         await server.start(held.dup())
         assert server.port == port
-        assert (await early.reply()).body == b"3"
+        assert (await early.reply()).body == b"3\n"
         await server.stop(grace_s=1.0)
         async with connect(port) as late:
             late.request("POST", ADD, b"4")
             second = HttpServer(FakeIngress(), new_error_id=lambda: "e")
             await second.start(held)
-            assert (await late.reply()).body == b"4"
+            assert (await late.reply()).body == b"4\n"
             await second.stop(grace_s=1.0)
 
 
@@ -152,7 +152,7 @@ async def test_stopping_answers_what_is_under_way_and_takes_nothing_new() -> Non
                 await asyncio.open_connection("127.0.0.1", port)
             ingress.gate.set()
             reply = await busy.reply()
-        assert (reply.body, reply.headers["connection"]) == (b"5", "close")
+        assert (reply.body, reply.headers["connection"]) == (b"5\n", "close")
         assert await busy.closed()
 
 
@@ -167,7 +167,7 @@ async def test_stopping_waits_for_a_body_that_is_still_being_sent() -> None:
             group.create_task(server.stop(grace_s=1.0))
             await asyncio.sleep(0.02)
             wire.send(b"2")
-            assert (await wire.reply()).body == b"12"
+            assert (await wire.reply()).body == b"12\n"
 
 
 async def test_stopping_cuts_off_what_outlasts_the_grace() -> None:

@@ -72,7 +72,7 @@ async def test_wrong_queries_are_refused(served: Served, query: str) -> None:
 async def test_an_action_named_events_can_be_called(served: Served) -> None:
     """By POST; the other methods of the path are named."""
     echoed = await served.wire.ask("POST", "/v1/actors/Echo/e/events", b"1")
-    assert (echoed.status, echoed.body) == (200, b"1")
+    assert (echoed.status, echoed.body) == (200, b"1\n")
     wrong = await served.wire.ask("PUT", EVENTS)
     assert (wrong.status, wrong.headers["allow"]) == (405, "GET, HEAD, POST")
 

@@ -14,7 +14,7 @@ async def test_a_call_is_served_whatever_comes_behind_it() -> None:
     """aiohttp drops it when the same packet goes on with what is no HTTP; here it is a call."""
     async with serving() as served:
         served.wire.send(post(b"5") + b"6" + b"\r\n\r\n")
-        assert (await served.wire.reply()).body == b"5"
+        assert (await served.wire.reply()).body == b"5\n"
         assert (await served.wire.reply()).status == 400
         assert await served.wire.closed()
 
@@ -89,7 +89,7 @@ async def test_what_follows_a_call_waits_for_it_and_is_bounded() -> None:
         served.ingress.gate = None
         gate.set()
         for number in range(count):
-            assert (await served.wire.reply()).body == b"%d" % number
+            assert (await served.wire.reply()).body == b"%d\n" % number
         assert [call.payload for call in served.ingress.calls] == [b"%d" % n for n in range(count)]
         assert connection_of(served)._request_count == 0
 
@@ -108,7 +108,7 @@ async def test_a_client_that_does_not_read_gets_no_further_call_started() -> Non
             await asyncio.sleep(0)
         assert len(served.ingress.calls) == started < count
         for _ in range(count):
-            assert (await served.wire.reply()).body == body
+            assert (await served.wire.reply()).body == body + b"\n"
         assert connection_of(served)._request_count == 0
 
 

@@ -49,4 +49,5 @@ async def test_every_block_answers_what_it_shows() -> None:
     assert len(commands) >= 9
     async with serving() as served:
         for command, shown in commands:
-            assert await curl(served.wire, command) == shown.rstrip("\n"), command
+            printed = await curl(served.wire, command)
+            assert printed.rstrip("\n") == shown.rstrip("\n"), command

@@ -186,3 +186,10 @@ def test_real_types_make_a_valid_document(served_types: list[TypeServed]) -> Non
         found = document
         for part in reference.removeprefix("#/").split("/"):
             found = found[part]
+
+
+async def test_the_root_leads_to_the_page(served: Served) -> None:
+    """Also with a slash behind it."""
+    for path in ("/", "/docs/"):
+        reply = await served.wire.ask("GET", path)
+        assert (reply.status, reply.headers["location"]) == (302, "/docs")

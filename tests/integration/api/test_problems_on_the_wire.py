@@ -107,7 +107,14 @@ async def test_an_unknown_type_comes_with_the_nearest_one(served: Served) -> Non
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/v1", "/v1/actors/", "/v1/actors/Counter", "/v1/actors/Counter/a/add/more", "/nothing"],
+    [
+        "/docs/x",
+        "/v1",
+        "/v1/actors/",
+        "/v1/actors/Counter",
+        "/v1/actors/Counter/a/add/more",
+        "/nothing",
+    ],
 )
 async def test_an_unknown_path_names_the_routes(served: Served, path: str) -> None:
     """A 404 of ours, not of the library."""

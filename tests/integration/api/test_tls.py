@@ -11,8 +11,12 @@ from pathlib import Path
 
 import pytest
 
+import spawn
+from examples.counter import Counter
 from spawn.api import HttpServer
+from spawn.cli.main import run_command
 from spawn.config import load_settings
+from spawn.errors import NodeUntrusted
 from spawn.exposure import access_of, tls_of
 from tests.integration.api.fake_ingress import FakeIngress
 from tests.integration.api.raw_requests import post
@@ -34,6 +38,55 @@ def make_certificate(folder: Path, serial: int = 1) -> tuple[Path, Path]:
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A certificate for localhost, and its key."""
     return make_certificate(tmp_path_factory.mktemp("tls"))
+
+
+async def test_who_does_not_trust_the_certificate_is_told_so(
+    certificate: tuple[Path, Path],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Commands and clients: at once, with the mend; with the file they call, by the right name."""
+    cert, key = certificate
+    settings = load_settings(
+        flags={"http.tls_cert": str(cert), "http.tls_key": str(key)},
+        environ={"SPAWN_HTTP_TOKEN": "right-token"},
+    )
+    server = HttpServer(
+        FakeIngress(),
+        new_error_id=lambda: "e",
+        port=0,
+        access=access_of(settings),
+        tls=tls_of(settings),
+    )
+    await server.start()
+    url = f"https://localhost:{server.port}"
+
+    async def invoke(*more: str) -> tuple[int, str, str]:
+        words = ["invoke", "Counter/a", "add", "5", *more]
+        code = await asyncio.to_thread(run_command, words)
+        return code, *capsys.readouterr()
+
+    try:
+        code, _, err = await invoke("--url", url)
+        assert code == 5
+        assert "is not trusted (self-signed certificate) [node-untrusted]" in err
+        assert "--ca FILE, SPAWN_HTTP_CA or SSL_CERT_FILE" in err
+        monkeypatch.setenv("SPAWN_HTTP_TOKEN", "right-token")
+        assert await invoke("--url", url, "--ca", str(cert)) == (0, "5\n", "")
+        monkeypatch.setenv("SPAWN_HTTP_CA", str(cert))
+        assert await invoke("--url", url) == (0, "10\n", "")
+        code, _, err = await invoke("--url", url.replace("localhost", "127.0.0.1"))
+        assert (code, "by a name that is in its certificate" in err) == (5, True)
+        code, _, err = await invoke("--url", url, "--ca", "nothing.pem")
+        assert (code, "nothing.pem can't be used" in err) == (2, True)
+        async with spawn.Client(url, token="right-token") as client:
+            with pytest.raises(NodeUntrusted, match="not trusted") as caught:
+                await client.actor(Counter, "a").add(1)
+            assert "ca=FILE" in caught.value.hint
+        async with spawn.Client(url, token="right-token", ca=cert) as client:
+            assert await client.call("Counter", "a", "add", 1) == 11
+    finally:
+        await server.stop(grace_s=1.0)
 
 
 @pytest.mark.parametrize("express", [True, False])

@@ -126,13 +126,44 @@ async def test_a_system_is_read_with_and_without_its_node(
     assert missing.code == 4
     assert "did you mean `Counter`?" in missing.err
     never = await spawn(nodes, "events", "Counter/never")
-    assert (never.code, never.out) == (0, "")
+    assert (never.code, never.out) == (4, "")
     assert "Counter/never was never written" in never.err
     hint = await spawn(nodes, "events", "Counter/a", "--state")
     assert "--target counter.py" in hint.err
     wrong = await spawn(nodes, "events", "Counter/a", "--state", "--target", "nothing.py")
     assert wrong.code == 1
     assert "nothing.py is not a file [invalid-target]" in wrong.err
+
+
+async def test_past_states_are_read_without_a_node(
+    new_nodes: NewNodes, tansu: str, postgres_dsn: str
+) -> None:
+    """By revision and by time; what was not, or can't be folded, is told."""
+    nodes = new_nodes(tansu, postgres_dsn)
+    node = await nodes.start().serving()
+    async with Client.open(node.url) as client:
+        for number in (5, 2, -1, 4):
+            await client.invoke("Counter/a", "add", number)
+        asked = await client.send("GET", "/v1/actors/Counter/a?revision=2")
+        assert (asked.json["revision"], asked.json["state"]) == (2, {"total": 7})
+    assert await node.stop() == 0
+    code = ("--target", str(COUNTER))
+    times = [line["time"] for line in (await spawn(nodes, "events", "Counter/a", "--json")).lines]
+    for at, revision, total in (
+        ("1", 1, 5), ("2", 2, 7), ("3", 3, 11), ("0", 0, 0), (times[1], 2, 7), (times[2], 2, 7),
+    ):  # fmt: skip
+        told = await spawn(nodes, "state", "Counter/a", "--at", at, "--json", *code)
+        assert told.code == 0, told.err
+        assert (told.lines[0]["revision"], told.lines[0]["state"]) == (revision, {"total": total})
+    shown = await spawn(nodes, "state", "Counter/a", "--at", "2", *code)
+    assert shown.out.splitlines()[1].split() == ["total", "7"]
+    for at in ("4", "2020-01-01"):
+        missing = await spawn(nodes, "state", "Counter/a", "--at", at, *code)
+        assert (missing.code, "[unknown-revision]" in missing.err) == (4, True)
+    unfolded = await spawn(nodes, "state", "Counter/a", "--at", "1")
+    assert (unfolded.code, "--target counter.py" in unfolded.err) == (2, True)
+    wrong = await spawn(nodes, "state", "Counter/a", "--at", "soon")
+    assert (wrong.code, "a revision or a time" in wrong.err) == (2, True)
 
 
 async def test_following_prints_what_comes_and_ends_with_ctrl_c(

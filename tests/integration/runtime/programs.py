@@ -27,6 +27,7 @@ class Program:
         self.system = System("test", actors=actors)
         self.log = MemoryLog()
         self.store = MemorySnapshots()
+        self.said: list[str] = []
         self.settings = RuntimeSettings(**{"flush_interval_s": 1000.0, **settings})
         self.topics = {f"spawn.test.{behavior.type}": 1 for behavior in self.system.behaviors}
 
@@ -43,7 +44,7 @@ class Program:
             store=self.store,
             settings=self.settings,
             body_bytes_max=1024 * 1024,
-            say=lambda _text: None,
+            say=self.said.append,
         )
         node = Node(plan)
         async with node.running() as dispatcher:

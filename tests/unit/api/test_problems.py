@@ -20,7 +20,13 @@ PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "http.md").read_text(
 def told_by_nodes() -> list[type[SpawnError]]:
     """Return every error that a node can tell over HTTP."""
     kinds = [getattr(errors, name) for name in errors.__all__]
-    others = StartRefused | Rejected | errors.NodeUnreachable | errors.ReplayDiffers
+    others = (
+        StartRefused
+        | Rejected
+        | errors.NodeUnreachable
+        | errors.NodeUntrusted
+        | errors.ReplayDiffers
+    )
     return [kind for kind in kinds if not issubclass(kind, others)]
 
 

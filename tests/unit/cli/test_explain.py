@@ -20,6 +20,7 @@ pytestmark = pytest.mark.timeout(10)
 _OTHER_VARIABLES = {
     "SPAWN_URL",
     "SPAWN_HTTP_TOKEN",
+    "SPAWN_HTTP_CA",
     "SPAWN_HTTP_ALLOWED_HOSTS",
     "SPAWN_HTTP_ALLOWED_ORIGINS",
 }

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from spawn.cli.new import FILES, project_files
+from spawn.config import load_settings
 from tests.unit.cli.running import spawn
 
 pytestmark = pytest.mark.timeout(10)
@@ -35,11 +36,22 @@ def test_its_files_are_sound() -> None:
     files = project_files("my-shop")
     project = tomllib.loads(files["pyproject.toml"])
     assert project["project"]["name"] == "my-shop"
+    # Else setuptools finds two modules, and `pip install -e .` fails.
+    assert project["tool"]["setuptools"]["py-modules"] == ["counter"]
+    assert tomllib.loads(files["spawn.toml"]) == {"system": "my-shop"}
     assert json.loads(files[".vscode/launch.json"])["version"] == "0.2.0"
     ours = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
     ours = re.sub(r"\n  # A node with .*?(?=\nvolumes:)", "", ours, flags=re.DOTALL)
     ours = ours.replace("spawn run examples/counter.py", "spawn run counter.py")
     assert files["compose.yaml"] == ours.replace("\nname: spawn\n", "\nname: my-shop\n")
+
+
+def test_its_settings_name_its_system(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever name it may have: topics are named after it."""
+    for name in ("shop", "my-shop", "my_shop", "x" * 40):
+        spawn(capsys, "new", name)
+        settings = load_settings(environ={}, config=Path(name) / "spawn.toml")
+        assert settings.system == name
 
 
 @pytest.mark.timeout(60)

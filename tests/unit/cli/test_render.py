@@ -24,7 +24,7 @@ def line(revision: int = 1, **changes: Any) -> EventLine:
         "caller": "http 127.0.0.1",
         "outcome": "applied",
         "events": [("Added", {"n": 5})],
-        "offset": 100 + revision,
+        "position": f"spawn.shop.Counter/3@{100 + revision}",
         "state": {"total": 5},
     }
     return EventLine(**(values | changes))
@@ -64,7 +64,9 @@ def test_a_record_with_many_events_has_a_line_for_each() -> None:
     ("changes", "shown"),
     [
         ({"outcome": "unchanged"}, "(unchanged)"),
+        ({"outcome": "unchanged", "repeats": 3}, "repeat of rev 3"),
         ({"outcome": "applied"}, "(state)"),
+        ({"outcome": "applied", "deleted": True}, "(deleted)"),
         ({"outcome": "rejected", "refusal": ("negative", "cannot add -1")},
          "rejected: negative (cannot add -1)"),
         ({"outcome": "failed", "refusal": ("KeyError", "KeyError")}, "failed: KeyError"),
@@ -80,12 +82,12 @@ def test_the_json_of_a_record_has_a_fixed_shape() -> None:
     """Programs rely on it."""
     assert json.loads(render.event_json(line(), with_state=True)) == {
         "revision": 1,
-        "time": "2026-11-24T10:02:11.000000+00:00",
+        "time": "2026-11-24T10:02:11Z",
         "action": "add",
-        "by": "http 127.0.0.1",
+        "position": "spawn.shop.Counter/3@101",
+        "caller": "http 127.0.0.1",
         "outcome": "applied",
-        "events": [{"name": "Added", "data": {"n": 5}}],
-        "offset": 101,
+        "events": [{"name": "Added", "fields": {"n": 5}}],
         "state": {"total": 5},
     }
     refused = line(events=[], outcome="rejected", refusal=("negative", "no"))
@@ -170,6 +172,6 @@ def test_a_check_is_a_line_and_its_mend_another() -> None:
 def test_numbers_times_and_words_of_a_shell() -> None:
     """For tables, for programs, for the next command."""
     assert render.number(1234567) == "1,234,567"
-    assert render.iso_time(1_500_000) == "1970-01-01T00:00:01.500000+00:00"
+    assert render.iso_time(1_500_000) == "1970-01-01T00:00:01.500000Z"
     assert render.when(1_500_000, UTC) == "1970-01-01 00:00:01Z"
     assert render.shell_word("it's") == "'it'\"'\"'s'"

@@ -3,18 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from enum import Enum
 
 import pytest
 
 from eventstore.memory_log import MemoryLog
 from examples.counter import Counter
-from spawn import System
+from spawn import Actor, System, action
 from spawn.errors import Rejected, UnknownType
 from spawn.query.inspection import LogReader
 from spawn.testing import MemoryNode
 from tests.unit.query.writing import Writer
 
 SYSTEM = System("shop", actors=[Counter])
+
+
+class Colour(Enum):
+    """Its values are not its names."""
+
+    RED = "#f00"
+
+
+@dataclass(frozen=True)
+class Turned:
+    """Event: it has another colour."""
+
+    to: Colour
+
+
+@dataclass(frozen=True)
+class Light:
+    """State of a lamp."""
+
+    colour: Colour = Colour.RED
+
+
+class Lamp(Actor[Light, Turned]):
+    """Shines."""
+
+    @action
+    def turn(self, to: Colour) -> None:
+        """Change the colour."""
+        self.emit(Turned(to))
+
+    @staticmethod
+    def evolve(state: Light, event: Turned) -> Light:
+        """Have it."""
+        return Light(event.to)
 
 
 @pytest.fixture
@@ -115,3 +151,25 @@ async def test_a_failing_fold_leaves_the_later_states_unknown() -> None:
     history = await reading.history("Counter", "a", broken)  # type: ignore[arg-type]
     assert [line.state for line in history.lines] == [{"total": 0}, None]
     assert "evolve raised" in history.state_problem
+
+
+async def test_a_repetition_names_what_it_repeats(node: MemoryNode) -> None:
+    """By revision, which people see; a repeated key is no change."""
+    counter = SYSTEM.actor(Counter, "a")
+    for _ in range(2):
+        await counter.add.options(idempotency_key="k")(5)
+    await counter.add(2)
+    history = await reader(node).history("Counter", "a")
+    assert [(line.outcome, line.repeats) for line in history.lines] == [
+        ("applied", None), ("unchanged", 1), ("applied", None),
+    ]  # fmt: skip
+
+
+async def test_events_are_shown_as_the_code_reads_them() -> None:
+    """Enums by value, as over HTTP."""
+    system = System("shop", actors=[Lamp])
+    async with MemoryNode(system) as node:
+        await system.actor(Lamp, "a").turn(Colour.RED)
+        [behavior] = system.behaviors
+        told = await reader(node).history("Lamp", "a", behavior)
+        assert told.lines[0].events == [("Turned", {"to": "#f00"})]
