@@ -41,8 +41,8 @@ def usage_error(error: CycloptsError, commands: Iterable[str]) -> UsageError:
         extra = (error.unused_tokens or ["?"])[0]
         return UsageError(f"`{extra}` is one argument too many", at=command, hint=hint)
     if isinstance(error, CoercionError) and error.token is not None:
-        kind = {int: "a whole number", float: "a number"}.get(error.target_type)  # type: ignore[arg-type]
-        if kind is not None:
+        kind = "a whole number" if error.target_type is int else ""
+        if kind:
             name = error.token.keyword or "the argument"
             text = f"{name} must be {kind}, got `{error.token.value}`"
             return UsageError(text, at=command, hint=hint)

@@ -30,7 +30,6 @@ from spawn.errors import (
     CallError,
     InvalidId,
     NotStarted,
-    OutcomeUnknown,
     SpawnError,
     TooManyWaiting,
     UnknownAction,
@@ -45,7 +44,7 @@ from spawn.runtime.following import ActorFollower
 from spawn.runtime.loop_watch import LoopWatch
 from spawn.runtime.node_statistics import node_statistics
 from spawn.runtime.partition_worker import PartitionWorker
-from spawn.runtime.runs import CURRENT, describe_run
+from spawn.runtime.runs import CURRENT
 
 __all__ = ["NodeDispatcher", "Served"]
 
@@ -408,37 +407,9 @@ class NodeDispatcher:
                 outstanding.pop(command, None)
                 waiter = command.waiter
                 if waiter is not None and not waiter.done():
-                    error = self._too_late(command, now)
+                    error = self._context.runs.too_late(command, now)
                     outstanding.refusals[error.code] += 1
                     waiter.set_exception(error)
-
-    def _too_late(self, command: Command, now: float) -> SpawnError:
-        name = f"{command.type}/{command.id.decode()}"
-        action = command.action or "the read"
-        if command.started:
-            runs = command in self._context.runs.running
-            how = "still ran" if runs else "was on its way into the log"
-            return OutcomeUnknown(
-                f"the deadline passed while {action} {how}; it may have taken effect, now or later",
-                at=name,
-                hint="call again with the same Idempotency-Key: it never takes effect twice"
-                if command.key_text or command.request is not None
-                else f"`spawn events {name}` shows whether it did; a call that was sent with an "
-                "Idempotency-Key can be sent again",
-            )
-        before = self._in_the_way(command, now)
-        return NotStarted(
-            f"the deadline passed before {action} was started{before}; it was not executed",
-            at=name,
-            hint="call again, or wait longer (Spawn-Timeout)",
-        )
-
-    def _in_the_way(self, command: Command, now: float) -> str:
-        """Say what a call waits for, where that is another action of its actor."""
-        for running in self._context.runs.running:
-            if (running.type, running.id) == (command.type, command.id) and running is not command:
-                return f", behind {describe_run(running, now)}"
-        return ""
 
     def _say_paused(self) -> None:
         if not self._said_paused:

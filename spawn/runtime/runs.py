@@ -14,6 +14,7 @@ from typing import Final
 
 from spawn.core.actors import Actor
 from spawn.core.commands import Command
+from spawn.errors import NotStarted, OutcomeUnknown, SpawnError
 
 __all__ = ["CURRENT", "Runs", "describe_run"]
 
@@ -79,6 +80,35 @@ class Runs:
         shown = [describe_run(command, now) for command, _ in runs[:most]]
         more = [f"{len(runs) - most} more"] if len(runs) > most else []
         return ", ".join([*shown, *more])
+
+    def too_late(self, command: Command, now: float) -> SpawnError:
+        """Return what a caller is told at the deadline: whether it was started, and what runs."""
+        name = f"{command.type}/{command.id.decode()}"
+        action = command.action or "the read"
+        if command.started:
+            runs = command in self.running
+            how = "still ran" if runs else "was on its way into the log"
+            return OutcomeUnknown(
+                f"the deadline passed while {action} {how}; it may have taken effect, now or later",
+                at=name,
+                hint="call again with the same Idempotency-Key: it never takes effect twice"
+                if command.key_text or command.request is not None
+                else f"`spawn events {name}` shows whether it did; a call that was sent with an "
+                "Idempotency-Key can be sent again",
+            )
+        before = self._in_the_way(command, now)
+        return NotStarted(
+            f"the deadline passed before {action} was started{before}; it was not executed",
+            at=name,
+            hint="call again, or wait longer (Spawn-Timeout)",
+        )
+
+    def _in_the_way(self, command: Command, now: float) -> str:
+        """Say what a call waits for, where that is another action of its actor."""
+        for running in self.running:
+            if (running.type, running.id) == (command.type, command.id) and running is not command:
+                return f", behind {describe_run(running, now)}"
+        return ""
 
 
 def describe_run(command: Command, now: float) -> str:
