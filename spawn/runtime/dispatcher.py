@@ -15,7 +15,7 @@ from eventstore.log import TopicPartition
 from eventstore.records import NO_PREVIOUS, RequestNumber
 from spawn.core.behavior import ActionInfo, Behavior
 from spawn.core.commands import DELETE, Answer, Command
-from spawn.core.ids import ID_BYTES_MAX, Position, partition_of
+from spawn.core.ids import Position, partition_of
 from spawn.core.ingress import (
     ActorCommit,
     Call,
@@ -28,14 +28,12 @@ from spawn.core.keys import digest_key
 from spawn.errors import (
     BodyTooLarge,
     CallError,
-    InvalidId,
     NotStarted,
     SpawnError,
     TooManyWaiting,
-    UnknownAction,
     UnknownRevision,
-    UnknownType,
 )
+from spawn.runtime.call_checks import check_id, unknown_action, unknown_type
 from spawn.runtime.commits import PastCommits
 from spawn.runtime.context import NodeContext
 from spawn.runtime.elsewhere import Elsewhere
@@ -111,7 +109,7 @@ class NodeDispatcher:
                 )
             served = self._served.get(command.type)
             if served is None:
-                raise self._unknown_type(command.type)
+                raise unknown_type(command.type)
             current = CURRENT.get()
             if current is not None:
                 self._refuse_own_call(current, command, served.behavior)
@@ -189,8 +187,8 @@ class NodeDispatcher:
         served = self._find_type(call.type)
         behavior = served.behavior
         if call.action not in behavior.actions:
-            raise self._unknown_action(behavior, call.action)
-        actor_id = self._check_id(behavior, call.id)
+            raise unknown_action(behavior, call.action)
+        actor_id = check_id(behavior, call.id)
         payload = call.payload or b"null"
         if len(payload) > self._body_bytes_max:
             raise BodyTooLarge(
@@ -226,7 +224,7 @@ class NodeDispatcher:
         behavior = self._find_type(actor_type).behavior
         command = Command(
             actor_type,
-            self._check_id(behavior, actor_id),
+            check_id(behavior, actor_id),
             DELETE,
             b"null",
             (),
@@ -254,7 +252,7 @@ class NodeDispatcher:
     ) -> StateAnswer:
         served = self._find_type(actor_type)
         behavior = served.behavior
-        key = self._check_id(behavior, actor_id)
+        key = check_id(behavior, actor_id)
         deadline = self.now() + timeout_s
         state, now, position = await self._read(actor_type, key, timeout_s)
         if revision is None or revision == now:
@@ -293,7 +291,7 @@ class NodeDispatcher:
         self, actor_type: str, actor_id: str, asked: CommitsAsked, timeout_s: float
     ) -> Sequence[ActorCommit]:
         served = self._find_type(actor_type)
-        key = self._check_id(served.behavior, actor_id)
+        key = check_id(served.behavior, actor_id)
         deadline = self.now() + timeout_s
         _, past = await self._past(served, key, timeout_s)
         try:
@@ -307,7 +305,7 @@ class NodeDispatcher:
 
     def follow(self, actor_type: str, actor_id: str, after: int | None) -> ActorFollower:
         served = self._find_type(actor_type)
-        key = self._check_id(served.behavior, actor_id)
+        key = check_id(served.behavior, actor_id)
         return ActorFollower(
             served.worker_of(key).followers,
             served.behavior,
@@ -357,34 +355,8 @@ class NodeDispatcher:
     def _find_type(self, name: str) -> Served:
         served = self._served.get(name)
         if served is None:
-            raise self._unknown_type(name)
+            raise unknown_type(name)
         return served
-
-    @staticmethod
-    def _unknown_type(name: str) -> UnknownType:
-        return UnknownType(f"no actor type `{name}` is here")
-
-    @staticmethod
-    def _unknown_action(behavior: Behavior, name: str) -> UnknownAction:
-        return UnknownAction(f"{behavior.type} has no action `{name}`")
-
-    @staticmethod
-    def _check_id(behavior: Behavior, actor_id: str) -> bytes:
-        named = behavior.settings.named_id
-        if named and actor_id != named:
-            raise UnknownType(
-                f"{behavior.type} is one actor, {named!r}; there is none with id {actor_id!r}",
-                hint=f"call {behavior.type}/{named}",
-            )
-        try:
-            encoded = actor_id.encode()
-        except UnicodeEncodeError as error:
-            raise InvalidId(f"the id of an actor is not UTF-8: {error}") from error
-        if not 0 < len(encoded) <= ID_BYTES_MAX:
-            raise InvalidId(
-                f"the id has {len(encoded)} bytes of UTF-8; 1 to {ID_BYTES_MAX} are allowed"
-            )
-        return encoded
 
     # --- deadlines -------------------------------------------------------------------------------
 

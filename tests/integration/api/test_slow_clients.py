@@ -78,7 +78,7 @@ async def test_a_large_body_has_the_time_of_its_size(express: bool) -> None:
         served.wire.send(HEAD + b"\r\n12")
         await asyncio.sleep(0.25)
         served.wire.send(b"345")
-        assert (await served.wire.reply()).body == b"12345"
+        assert (await served.wire.reply()).body == b"12345\n"
         # And the time of a head that begins then is its own again.
         served.wire.send(b"P")
         async with asyncio.timeout(3):
@@ -94,11 +94,11 @@ async def test_what_comes_in_time_is_served_on_and_on(express: bool) -> None:
             served.wire.send(b"\r\n    ")
             await asyncio.sleep(0.1)
             served.wire.send(b"1")
-            assert (await served.wire.reply()).body == str(n).encode()
+            assert (await served.wire.reply()).body == f"{n}\n".encode()
             await asyncio.sleep(0.15)
         served.wire.send(b"\r\n")
         await asyncio.sleep(0.15)
-        assert (await served.wire.ask("POST", ADD, b"1")).body == b"4"
+        assert (await served.wire.ask("POST", ADD, b"1")).body == b"4\n"
 
 
 async def test_who_waits_for_an_outcome_or_follows_is_not_late(express: bool) -> None:
@@ -113,7 +113,7 @@ async def test_who_waits_for_an_outcome_or_follows_is_not_late(express: bool) ->
             await asyncio.sleep(0.4)
             assert not following.reader.at_eof()
             served.ingress.gate.set()
-            assert (await served.wire.reply()).body == b"5"
+            assert (await served.wire.reply()).body == b"5\n"
 
 
 async def test_an_idle_connection_is_closed(express: bool) -> None:
@@ -129,7 +129,7 @@ async def test_an_idle_connection_is_closed(express: bool) -> None:
 async def full(express: bool) -> AsyncIterator[Served]:
     """Serve with as many connections open as may be: one."""
     async with serving(HttpLimits(connections_max=1), express=express) as served:
-        assert (await served.wire.ask("POST", ADD, b"1")).body == b"1"
+        assert (await served.wire.ask("POST", ADD, b"1")).body == b"1\n"
         yield served
 
 
@@ -141,7 +141,7 @@ async def test_a_connection_over_the_cap_is_told_so(express: bool) -> None:
             assert (reply.status, reply.json()["code"]) == (503, "too-many-waiting")
             assert (reply.headers["retry-after"], reply.headers["connection"]) == ("1", "close")
             assert await other.closed()
-        assert (await served.wire.ask("POST", ADD, b"1")).body == b"2"
+        assert (await served.wire.ask("POST", ADD, b"1")).body == b"2\n"
         served.wire.writer.close()
         async with asyncio.timeout(5):
             while True:
