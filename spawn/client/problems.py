@@ -10,7 +10,7 @@ import msgspec
 from spawn import errors
 from spawn.errors import NodeUnreachable, Rejected, SpawnError
 
-__all__ = ["RECORDED", "error_of_problem", "reason_of"]
+__all__ = ["RECORDED", "error_of_problem", "no_node", "reason_of"]
 
 RECORDED: Final = frozenset(
     ("action-failed", "key-reused", "reply-gone", "request-settled", "request-too-old")
@@ -52,6 +52,15 @@ def error_of_problem(status: int, body: bytes) -> SpawnError:
     )
     error.code = code
     return error
+
+
+def no_node(url: str, reason: str, at: str = "") -> NodeUnreachable:
+    """Return the error for an address where something else than a node answers."""
+    return NodeUnreachable(
+        f"no node answers at {url}, but something else ({reason})",
+        at=at,
+        hint="check the address; a proxy in between must hand answers on as they are",
+    )
 
 
 def reason_of(error: BaseException) -> str:
