@@ -19,7 +19,7 @@ from spawn.core.decision import Decision, Refusal
 from spawn.errors import ActionFailed, InvalidTarget, Rejected, ReplyGone
 from spawn.sdk.actor import Actor, definition_of, new_instance, set_run
 from spawn.sdk.carrying import Unfit, encode_json
-from spawn.sdk.causes import cause, goes_on, text_of
+from spawn.sdk.causes import cause, goes_on, is_ctrl_c, text_of
 from spawn.sdk.definition import ActionPlan
 from spawn.sdk.describing import describe
 from spawn.sdk.history import History
@@ -127,7 +127,7 @@ class ClassBehavior:
         except Rejected as error:
             return Decision(Outcome.REJECTED, before, refusal=_refusal(error))
         except BaseException as error:
-            if isinstance(error, KeyboardInterrupt):
+            if is_ctrl_c(error):
                 _log_failure(plan, run, error)
                 raise
             return self._fail(plan, run, before, error)
@@ -221,7 +221,7 @@ class ClassBehavior:
         except Rejected as error:
             raise _retold(error) from error
         except BaseException as error:
-            if isinstance(error, KeyboardInterrupt):
+            if is_ctrl_c(error):
                 raise
             raise ActionFailed(_log_failure(plan, run, error)) from error
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import sys
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -104,6 +106,23 @@ def test_ctrl_c_is_told_and_goes_on(caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(Wild, "plain")
     assert "Wild.plain of Wild/a raised KeyboardInterrupt" in caplog.text
+
+
+async def test_where_signals_are_taken_in_one_place_user_code_has_raised_it_itself() -> None:
+    """As in a node: one action must not end it. In a thread it is never Ctrl-C."""
+    THROW[:] = [_raise(KeyboardInterrupt())]
+    decision = await asyncio.to_thread(run, Wild, "plain")
+    assert decision.outcome is Outcome.FAILED
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, lambda: None)
+    try:
+        if sys.gettrace() is None:
+            assert run(Wild, "plain").outcome is Outcome.FAILED
+            assert (await run_async(Wild, "later")).outcome is Outcome.FAILED
+            with pytest.raises(ActionFailed, match="raised KeyboardInterrupt"):
+                read(Wild, "look_plain")
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
 
 
 async def test_the_end_of_the_task_is_no_error_of_the_action() -> None:
