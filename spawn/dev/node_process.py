@@ -57,6 +57,8 @@ class NodeProcess:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "spawn.dev.node_child", *map(str, given)),
                 pass_fds=given,
+                # Ctrl-C is `spawn dev`'s matter from the first moment, also while Python starts.
+                preexec_fn=_ignore_interrupts,
             )
         except BaseException:
             os.close(control_write)
@@ -136,3 +138,7 @@ class NodeProcess:
     def _send(self, line: bytes) -> None:
         with contextlib.suppress(BrokenPipeError):  # it has ended, which its reports tell
             os.write(self._control, line + b"\n")
+
+
+def _ignore_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

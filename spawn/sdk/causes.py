@@ -10,16 +10,30 @@ import sys
 import threading
 from typing import Final
 
-__all__ = ["cause", "goes_on", "is_ctrl_c", "text_of"]
+__all__ = ["cause", "goes_on", "is_ctrl_c", "refusal_text", "shortened", "text_of"]
 
 _LENGTH_MAX: Final = 1_000
 """Characters of a foreign exception's text that go into record and answer."""
+
+_REFUSAL_MAX: Final = 10_000
+"""Characters of a refusal's code or text, which user code has written for its callers."""
 
 
 def cause(error: BaseException) -> str:
     """Return `ValueError: what it says`, shortened."""
     text = f"{type(error).__name__}: {text_of(error)}".removesuffix(": ")
+    return shortened(text)
+
+
+def shortened(text: str) -> str:
+    """Return a text as it goes into record and answer: its first 1,000 characters."""
     return text if len(text) <= _LENGTH_MAX else text[: _LENGTH_MAX - 3] + "..."
+
+
+def refusal_text(value: object) -> str:
+    """Return what a refusal says, at most 10,000 characters of it: it is stored with the record."""
+    text = text_of(value)
+    return text if len(text) <= _REFUSAL_MAX else text[: _REFUSAL_MAX - 3] + "..."
 
 
 def text_of(value: object) -> str:

@@ -228,6 +228,17 @@ def test_an_interrupt_ends_all_of_it(develop: Develop, wait_until: Wait) -> None
     assert not (develop.folder / ".spawn" / "dev.json").exists()
 
 
+def test_a_killed_supervisor_is_told_by_its_own_code(develop: Develop, wait_until: Wait) -> None:
+    """`spawn explain supervisor-lost` says what to do."""
+    running = dev_file.read(develop.folder / ".spawn")
+    assert running is not None
+    develop.remember_family()
+    os.kill(running.pids["supervisor"], signal.SIGKILL)
+    wait_until(lambda: develop.process.poll() is not None, 20.0)
+    assert "[supervisor-lost]" in develop.said()
+    wait_until(lambda: not develop.living(), 10.0)
+
+
 def test_nothing_outlives_a_killed_spawn_dev(develop: Develop, wait_until: Wait) -> None:
     """Node, waiting node and servers end with it, also when a node stands still."""
     develop.remember_family()

@@ -272,6 +272,25 @@ def test_exit_codes_follow_the_errors() -> None:
     assert exit_codes.of(Rejected("fenced", "x")) == 1
 
 
+@pytest.mark.parametrize("module", ["shutil", "spawn.cli.commands", "spawn.errors"])
+def test_ctrl_c_while_python_reads_its_files_shows_no_traceback(module: str) -> None:
+    """It comes at any moment; here while a certain module is imported."""
+    program = (
+        "import sys\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {module!r}: raise KeyboardInterrupt\n"
+        f"sys.modules.pop({module!r}, None)\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "from spawn.cli.main import main\n"
+        "main()\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program, "--version"], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
+
+
 def test_the_help_page_loads_no_client_of_a_server() -> None:
     """It must be there at once."""
     program = (

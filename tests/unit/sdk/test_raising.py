@@ -205,3 +205,18 @@ def test_what_64_bits_hold_passes() -> None:
     parameters = behavior.plans["one"].parameters
     with pytest.raises(BodyMismatch, match="`n` must be an integer of at most 64 bits"):
         parameters.bind((_BIG,), {})
+
+
+def test_a_text_without_end_is_cut_in_record_and_answer() -> None:
+    """Of a failure at 1,000 characters, of a refusal at 10,000."""
+    THROW[:] = [_raise(ValueError("x" * 10_000_000))]
+    failed = run(Wild, "plain").refusal
+    assert failed is not None
+    assert len(failed.message) < 1_100
+    THROW[:] = [_raise(Rejected("code", "x" * 10_000_000))]
+    refused = run(Wild, "plain").refusal
+    assert refused is not None
+    assert len(refused.message) == 10_000
+    with pytest.raises(Rejected) as caught:
+        read(Wild, "look_plain")
+    assert len(str(caught.value)) == 10_000
