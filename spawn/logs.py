@@ -34,6 +34,8 @@ _SECRETS: Final = (
 )
 _SECRET_FIELD: Final = re.compile(r"(?i)password|passwd|secret|token|authorization|dsn")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_TEXT_MAX: Final = 20_000
+"""Characters of one field of a record; an exception of user code may have a text of any length."""
 _STAMP: Final = "%Y-%m-%d %H:%M:%S"
 
 
@@ -123,6 +125,7 @@ def _json_end() -> list[Processor]:
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
         structlog.processors.format_exc_info,
         structlog.processors.StackInfoRenderer(),
+        _cut_long,
         _mask_secrets,
         _in_order,
         structlog.processors.JSONRenderer(serializer=_to_json),
@@ -133,6 +136,7 @@ def _text_end(colour: bool) -> list[Processor]:
     return [
         structlog.processors.TimeStamper(fmt=_STAMP, utc=False, key="timestamp"),
         structlog.processors.format_exc_info,
+        _cut_long,
         _mask_secrets,
         _show_controls,
         structlog.dev.ConsoleRenderer(
@@ -154,6 +158,19 @@ def _in_order(_logger: WrappedLogger, _method: str, fields: EventDict) -> EventD
         "message": fields.pop("event", ""),
     }
     return {**first, **fields}
+
+
+def _cut_long(_logger: WrappedLogger, _method: str, fields: EventDict) -> EventDict:
+    """Leave out the middle of what is too long: a traceback says most at its two ends."""
+    for name, value in fields.items():
+        if isinstance(value, str) and len(value) > _TEXT_MAX:
+            half = _TEXT_MAX // 2
+            # Whole words, and two more behind the cut: no secret is divided, or loses its name.
+            head = value[:half].rpartition(" ")[0] or value[:half]
+            tail = value[-half:].split(" ", 3)[-1]
+            left_out = len(value) - len(head) - len(tail)
+            fields[name] = f"{head}\n... ({left_out:,} characters left out)\n{tail}"
+    return fields
 
 
 def _mask_secrets(_logger: WrappedLogger, _method: str, fields: EventDict) -> EventDict:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import re
 from collections.abc import Iterable
 from typing import Final
 from urllib.parse import urlsplit
@@ -28,6 +29,9 @@ _NAMELESS: Final = _EVERYBODYS | {"metrics"}
 """Routes that do not look at Host and Origin: scrapers name pods as they like."""
 _TOKENLESS: Final = _EVERYBODYS | {"docs", "home", "error"}
 """Pages that are the same in every node; the page to try the API asks for the token itself."""
+_HOST: Final = re.compile(r"(?:\[([0-9a-f:.]+)\]|([0-9a-z\-._~%!$&'()*+,;=]+))(?::[0-9]{1,5})?")
+"""`Host` (RFC 9110, 7.2): an address in brackets, or a name; and a port."""
+_LOCALHOST: Final = re.compile(r"(?:[0-9a-z\-_]+\.)*localhost")
 _JUDGED_MAX: Final = 1_000
 """Values of `Host` that are remembered as ours."""
 
@@ -69,6 +73,11 @@ class Access:
         if self._token and route not in _TOKENLESS:
             self._check_token(headers.getall(hdrs.AUTHORIZATION, ()))
 
+    def check_authority(self, route: str, authority: str) -> None:
+        """Raise ForeignHost unless a request line's `http://authority/...` names this node."""
+        if route not in _NAMELESS:
+            self._check_host(authority, "request line")
+
     def knows_token(self, headers: CIMultiDictProxy[str]) -> bool:
         """Tell whether the caller may be told what happens inside, on a route for everybody."""
         try:
@@ -106,12 +115,12 @@ class Access:
             (hdrs.ACCESS_CONTROL_MAX_AGE, _PREFLIGHT_S),
         )
 
-    def _check_host(self, value: str) -> None:
-        name = _bare(value)
-        if not self._is_our_name(name):
+    def _check_host(self, value: str, at: str = "header Host") -> None:
+        name = _name_of(value)
+        if not name or not self._is_our_name(name):
             raise ForeignHost(
                 f"this node is not {_shown(value)}",
-                at="header Host",
+                at=at,
                 hint="if that name is to lead here, add it to http.allowed_hosts "
                 "(SPAWN_HTTP_ALLOWED_HOSTS)",
             )
@@ -166,7 +175,7 @@ class Access:
 
 def is_loopback(name: str) -> bool:
     """Tell whether a host name or address stays on this machine, whatever resolves it."""
-    if name == "localhost" or name.endswith(".localhost"):
+    if _LOCALHOST.fullmatch(name):
         return True
     try:
         address = ipaddress.ip_address(name)
@@ -176,8 +185,14 @@ def is_loopback(name: str) -> bool:
     return (mapped or address).is_loopback
 
 
+def _name_of(value: str) -> str:
+    """Return the name in a `Host`, in lower case; empty where it is none that is written right."""
+    found = _HOST.fullmatch(value.strip().lower())
+    return "" if found is None else found[1] or found[2].removesuffix(".")
+
+
 def _bare(value: str) -> str:
-    """Return the name in a `Host` without its port, in lower case."""
+    """Return a name that the settings hold without its port, in lower case."""
     value = value.strip().lower()
     if value.startswith("["):
         return value[1:].partition("]")[0]

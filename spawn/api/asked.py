@@ -1,14 +1,16 @@
-"""What both lanes know of a request before its body is read (pure)."""
+"""What is known of a request before its body is read, and what no request may be (pure)."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
 from multidict import CIMultiDictProxy
 
-__all__ = ["Asked", "asked_of", "caller_of", "request_line"]
+from spawn.errors import InvalidRequest
+
+__all__ = ["Asked", "asked_of", "caller_of", "check_form", "request_line"]
 
 _PATH_SHOWN_MAX: Final = 200
 """Characters of a path in `at`; what is longer is cut."""
@@ -27,6 +29,26 @@ class Asked(msgspec.Struct, frozen=True, gc=False):
 def asked_of(request: web.BaseRequest) -> Asked:
     """Return what aiohttp read."""
     return Asked(request.method, request.raw_path, request.headers, caller_of(request.remote))
+
+
+def check_form(request: web.BaseRequest) -> None:
+    """Refuse what aiohttp's parser takes for HTTP/1.1, but may be something else.
+
+    The express lane's heads have none of it. Raises: InvalidRequest.
+    """
+    if request.version not in ((1, 0), (1, 1)):
+        raise InvalidRequest(
+            f"here is HTTP/1.1, the request says HTTP/{request.version.major}."
+            f"{request.version.minor}",
+            at="request line",
+        )
+    codings = request.headers.getall(hdrs.TRANSFER_ENCODING, ())
+    if codings and [coding.strip().lower() for coding in codings] != ["chunked"]:
+        raise InvalidRequest(
+            f"Transfer-Encoding must be chunked, got {', '.join(codings)[:40]!r}",
+            at="header Transfer-Encoding",
+            hint="what is packed has Content-Encoding: gzip",
+        )
 
 
 def caller_of(peername: Any) -> str:

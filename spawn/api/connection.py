@@ -23,6 +23,7 @@ import asyncio
 from typing import Any, Final, cast
 
 from aiohttp import web
+from aiohttp.web_protocol import RequestPayloadError, _ErrInfo
 
 from spawn.api.asked import Asked, caller_of
 from spawn.api.heads import Head, are_requests, is_begun_call, parse_head
@@ -38,6 +39,9 @@ __all__ = ["Connection", "ConnectionFactory"]
 _HELD_BYTES_MAX: Final = 64 * 1024
 """Behind a call that is being answered; from then on the client's writes wait. At most one read of
 the event loop (256 KiB) comes on top."""
+_HEAD_END: Final = b"\r\n\r\n"
+_HEADS_APART_MAX: Final = 1_000
+"""Of one read of the event loop; bodies may hold empty lines without number."""
 _REFUSALS_MAX: Final = 100
 """Connections over the cap that are told so at once; more are closed without a word."""
 
@@ -59,6 +63,7 @@ class Connection(web.RequestHandler):
         "_call",
         "_began",
         "_held_back",
+        "_is_last",
         "_factory",
         "_patience",
     )
@@ -85,6 +90,8 @@ class Connection(web.RequestHandler):
         self._began: float
         self._held_back = False
         """Reading is paused until `_held` has become small."""
+        self._is_last = False
+        """The connection ends with the answer to the call at work."""
         self._factory = factory
         self._patience = Patience(self._loop, factory.limits, self._give_up)
 
@@ -125,6 +132,31 @@ class Connection(web.RequestHandler):
             return
         super().connection_made(transport)
         self._caller = caller_of(self.peername)
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]
+        """The client sends no more: what was started is answered, then the connection ends.
+
+        A client that has left looks the same. So what waits behind a call is dropped, and what
+        changes nothing, like a stream, ends at once. TLS knows no half of a connection.
+        """
+        self._held.clear()
+        if self.ssl_context is not None:
+            return None
+        if self._pending is not None:
+            self._is_last = True
+            return True
+        waiter = self._waiter
+        if self._request_count == 0 or (waiter is not None and not waiter.done()):
+            return None  # nothing is being answered
+        current = self._current_request
+        payload = current.content if current is not None else None
+        if payload is None and self._messages:
+            payload = self._messages[0][1]
+        is_read = current is not None and current.method in ("GET", "HEAD")
+        if is_read or (payload is not None and not payload.is_eof()):
+            return None
+        self.close()
+        return True
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -242,14 +274,30 @@ class Connection(web.RequestHandler):
         return len(data)
 
     def _to_aiohttp(self, data: bytes) -> None:
-        """Have aiohttp's parser take bytes, and see whether a head has begun and not ended."""
+        """Have aiohttp's parser take bytes, and see whether a head has begun and not ended.
+
+        It forgets the requests of bytes that go on with what is no HTTP. So it gets each head by
+        itself, and what came before the fault is answered.
+        """
         seen = self._request_count
-        super().data_received(data)
+        for part in _heads_apart(data):
+            super().data_received(part)
+            if self._messages and isinstance(self._messages[-1][0], _ErrInfo):
+                self._break_off()
+                break
         waiter = self._waiter
         if self._request_count > seen or waiter is None or waiter.done():
             self._patience.due = 0.0  # a whole head came, or one is being answered
         elif data.strip(b"\r\n"):  # empty lines before a request are none
             self._patience.expect_head()
+
+    def _break_off(self) -> None:
+        """What came is no HTTP any more: a body that was on the way does not come to its end."""
+        current = self._current_request
+        bodies = [payload for _, payload in self._messages]
+        for body in bodies if current is None else [current.content, *bodies]:
+            if not body.is_eof():
+                body.set_exception(RequestPayloadError("its chunks are broken"))
 
     def _give_up(self) -> None:
         """Answer a head or body that did not come in its time; the connection ends with it."""
@@ -289,7 +337,7 @@ class Connection(web.RequestHandler):
         transport = self.transport
         if transport is None or transport.is_closing():
             return
-        closing = self._routes.closing
+        closing = self._routes.closing or self._is_last
         transport.write(encode(response, close=closing))
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         if closing:
@@ -324,6 +372,15 @@ class Connection(web.RequestHandler):
         response = self._routes.answer_error(request, error)
         response.force_close()
         return response
+
+
+def _heads_apart(data: bytes) -> list[bytes]:
+    """Cut bytes behind each empty line, so that no part ends more than one head."""
+    if data.find(_HEAD_END) in (-1, len(data) - len(_HEAD_END)):
+        return [data]
+    parts = data.split(_HEAD_END, _HEADS_APART_MAX)
+    last = parts.pop()
+    return [part + _HEAD_END for part in parts] + ([last] if last else [])
 
 
 class ConnectionFactory(web.Server):

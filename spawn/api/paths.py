@@ -18,6 +18,7 @@ __all__ = [
     "FIXED_PATHS",
     "METHODS",
     "Match",
+    "authority_of",
     "check_method",
     "match_target",
 ]
@@ -115,6 +116,14 @@ def check_method(route: str, method: str) -> None:
         *first, last = allowed
         names = f"{', '.join(first)} and {last} are" if first else f"{last} is"
         raise MethodNotAllowed(f"{method} is not answered here, {names}", hint=_ROUTES_HINT)
+
+
+def authority_of(target: str) -> str | None:
+    """Return the authority of `http://authority/path`; None: the target is of another form."""
+    if target.startswith("/"):
+        return None
+    _, separator, rest = target.partition("://")
+    return re.split("[/?#]", rest, maxsplit=1)[0] if separator else None
 
 
 def _path_of_absolute_form(target: str) -> str:

@@ -23,14 +23,21 @@ from multidict import CIMultiDict, CIMultiDictProxy, istr
 from eventstore.records import RequestNumber
 from spawn.api import metrics
 from spawn.api.access import Access
-from spawn.api.asked import Asked, asked_of, request_line
+from spawn.api.asked import Asked, asked_of, check_form, request_line
 from spawn.api.batch import parse_batch, run_batch
 from spawn.api.bodies import read_body
 from spawn.api.commits import Streams, commits_response
 from spawn.api.headers import parse_key, parse_request, parse_timeout
 from spawn.api.limits import HttpLimits
 from spawn.api.pages import Pages
-from spawn.api.paths import ACTOR_ROUTES, METHODS, Match, check_method, match_target
+from spawn.api.paths import (
+    ACTOR_ROUTES,
+    METHODS,
+    Match,
+    authority_of,
+    check_method,
+    match_target,
+)
 from spawn.api.problems import CONTENT_TYPE, RETRY_AFTER_S, STATUSES, Problem, problem_of
 from spawn.api.queries import REVISION_MAX, parse_query, whole_number
 from spawn.api.responses import LINE_END, TIME, Response, json_response, reply_response, to_aiohttp
@@ -54,6 +61,8 @@ __all__ = ["Routes"]
 KEY: Final = istr("Idempotency-Key")
 TIMEOUT: Final = istr("Spawn-Timeout")
 REQUEST: Final = istr("Spawn-Request")
+_WITHOUT_QUERY: Final = frozenset(("invoke", "state", "delete", "batch"))
+"""Routes where a parameter was meant for something, and would be lost; `events` reads its own."""
 _NOWHERE: Final = Match("none")
 _LATE: Final = STATUSES[RequestTooSlow.code].status
 _NO_HEADERS: Final = CIMultiDictProxy[str](CIMultiDict())
@@ -89,11 +98,13 @@ class Routes:
         """Answer one request. Only cancellation gets out."""
         asked = asked_of(request)
         match = _NOWHERE
+        is_broken = False
         now = asyncio.get_running_loop().time
         began = now()
         self.begin()
         try:
             try:
+                check_form(request)
                 match = self._find(asked)
                 if is_preflight := _is_preflight(asked):
                     response = self._preflight(asked, match)
@@ -104,6 +115,7 @@ class Routes:
                     response = await self._answer(request, asked, match)
             except SpawnError as error:
                 is_preflight = False
+                is_broken = isinstance(error, InvalidRequest)
                 response = self._problem(asked, match, error)
             except Exception as error:  # noqa: BLE001 - the edge: a caller is always answered
                 is_preflight = False
@@ -113,7 +125,7 @@ class Routes:
             sent = to_aiohttp(response)
             if hdrs.ORIGIN in asked.headers and not is_preflight:
                 sent.headers.update(self._access.cors_headers(asked.headers))
-            if self.closing or response.status == _LATE:
+            if self.closing or response.status == _LATE or is_broken:
                 sent.force_close()
             return sent
         finally:
@@ -137,6 +149,8 @@ class Routes:
         self._access.check(match.route, asked.headers)
         if asked.method not in METHODS[match.route]:
             check_method(match.route, asked.method)
+        if "?" in asked.target and match.route in _WITHOUT_QUERY:
+            parse_query(asked.target, ())
 
     # --- for the express lane ---------------------------------------------------------------------
 
@@ -201,11 +215,18 @@ class Routes:
     # --- routes -----------------------------------------------------------------------------------
 
     def _find(self, asked: Asked) -> Match:
+        authority = authority_of(asked.target)
         try:
-            return match_target(asked.target, asked.method)
+            match = match_target(asked.target, asked.method)
         except SpawnError:
-            self._access.check("none", asked.headers)  # who may not ask is not told what there is
+            # Who may not ask is not told what there is.
+            if authority is not None:
+                self._access.check_authority("none", authority)
+            self._access.check("none", asked.headers)
             raise
+        if authority is not None:
+            self._access.check_authority(match.route, authority)
+        return match
 
     async def _answer(self, request: web.BaseRequest, asked: Asked, match: Match) -> Response:
         route = match.route

@@ -92,6 +92,7 @@ class HttpServer:
             express=self._express,
             request_factory=self._new_request,
             access_log=None,
+            auto_decompress=False,
         )
         handshake_s = None if self._tls is None else _HANDSHAKE_S
         try:

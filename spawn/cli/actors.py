@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from spawn.cli import console, render
 from spawn.cli.settings_flags import AddressFlags
 from spawn.cli.sources import opened, reading_settings
-from spawn.cli.subjects import UsageError, parse_subject
+from spawn.cli.subjects import UsageError, check_text, parse_subject
 from spawn.config import Settings
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def actors(
         raise UsageError(f"--limit must be at least 0, got {limit}", hint="0 lists all of them")
     name = None
     if after is not None:
+        check_text(after, "--after")
         if not actor_type and "/" not in after:
             raise UsageError(
                 f"without TYPE, --after takes TYPE/ID, got `{after}`",

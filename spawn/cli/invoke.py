@@ -10,8 +10,9 @@ from cyclopts import Parameter
 
 from spawn.cli import console, render
 from spawn.cli.node_client import ask_node, find_node, parse_timeout_s
-from spawn.cli.subjects import parse_subject, read_payload
-from spawn.client.paths import actor_path
+from spawn.cli.subjects import UsageError, check_text, parse_subject, read_payload
+from spawn.client.paths import actor_path, checked_key
+from spawn.errors import InvalidHeader
 
 __all__ = ["invoke"]
 
@@ -52,8 +53,9 @@ def invoke(
     subject = parse_subject(actor)
     timeout_s = parse_timeout_s(timeout)
     payload = read_payload(argument)
+    check_text(action, "ACTION")
     node = find_node(url, ca)
-    headers = {"Idempotency-Key": key} if key else {}
+    headers = {} if key is None else {"Idempotency-Key": _checked(key)}
     answer = asyncio.run(
         ask_node(
             node, "POST", actor_path(subject.type, subject.id, action), timeout_s, payload, headers
@@ -68,3 +70,13 @@ def invoke(
         console.data(render.json_line(value))
     else:
         console.data(render.reply(answer.body))
+
+
+def _checked(key: str) -> str:
+    """Return an idempotency key that can be sent. Raises: UsageError."""
+    if not key:
+        raise UsageError("--key is empty", hint="without --key each call is another one")
+    try:
+        return checked_key(key)
+    except InvalidHeader as error:
+        raise UsageError(f"--key: {error}", hint=error.hint) from error

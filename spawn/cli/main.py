@@ -6,14 +6,18 @@ that lists them is made without cyclopts, which takes longer to import than to r
 
 from __future__ import annotations
 
-import shutil
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from spawn.cli import exit_codes
-from spawn.cli.commands import COMMANDS, DEBUG, HELP_ALL, SUMMARY, help_page
-from spawn.errors import SpawnError
+try:
+    import shutil
+    from collections.abc import Sequence
+    from typing import TYPE_CHECKING
+
+    from spawn.cli import exit_codes
+    from spawn.cli.commands import COMMANDS, DEBUG, HELP_ALL, SUMMARY, help_page
+    from spawn.errors import SpawnError
+except KeyboardInterrupt:  # Ctrl-C while Python still reads files
+    sys.exit(130)
 
 if TYPE_CHECKING:
     from cyclopts import App

@@ -11,7 +11,7 @@ import msgspec
 
 from spawn.errors import InvalidJson, SpawnError
 
-__all__ = ["Subject", "UsageError", "nearest", "parse_subject", "read_payload"]
+__all__ = ["Subject", "UsageError", "check_text", "nearest", "parse_subject", "read_payload"]
 
 
 class UsageError(SpawnError):
@@ -32,25 +32,37 @@ class Subject(NamedTuple):
 
 def parse_subject(text: str, example: str = "spawn state Counter/a") -> Subject:
     """Split `TYPE/ID` at the first `/`; the id may hold more of them. Raises: UsageError."""
+    check_text(text, "TYPE/ID")
     actor_type, slash, actor_id = text.partition("/")
     if not slash or not actor_type or not actor_id:
         raise UsageError(f"an actor is named TYPE/ID, got `{text}`", hint=f"e.g. {example}")
     return Subject(actor_type, actor_id)
 
 
+def check_text(text: str, name: str) -> str:
+    """Return an argument that is text; its bytes may be anything. Raises: UsageError."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        shown = text.encode(errors="surrogateescape").decode(errors="replace")
+        raise UsageError(f"{name} is not UTF-8, got `{shown[:80]}`") from None
+    return text
+
+
 def read_payload(text: str | None) -> bytes:
     """Return the JSON of a command line; `-` reads it from stdin, None stands for no argument.
 
-    Raises: InvalidJson. Looked at here already, since it is mostly the shell that ate the quotes.
+    Looked at here already, since it is mostly the shell that ate the quotes. Raises: InvalidJson,
+    UsageError.
     """
     if text is None:
         return b""
-    payload = sys.stdin.buffer.read() if text == "-" else text.encode(errors="surrogateescape")
+    payload = sys.stdin.buffer.read() if text == "-" else check_text(text, "JSON").encode()
     if not payload.strip():
         return b""
     try:
         msgspec.json.decode(payload)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         quoted = msgspec.json.encode(text).decode(errors="replace")
         if text == "-":
             raise InvalidJson(f"the argument is not JSON: {error}", at="stdin") from None

@@ -6,23 +6,32 @@ import asyncio
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeVar, final
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, Self, TypeVar, final
 from urllib.parse import urlsplit
 
 import msgspec
 
-from spawn.client.paths import actor_path
-from spawn.client.transport import Request, Transport
+from spawn.client.paths import actor_path, checked_key, is_visible, node_address
+from spawn.client.problems import no_node
+from spawn.client.transport import Request, Transport, open_session
 from spawn.client.trust import trust
 from spawn.core.commands import Command
 from spawn.core.ids import partition_of
 from spawn.core.numbering import Numbers
-from spawn.errors import InvalidId, InvalidTarget, NotStarted, SpawnError, Unavailable
+from spawn.errors import (
+    BodyMismatch,
+    InvalidId,
+    InvalidTarget,
+    NotStarted,
+    SpawnError,
+    Unavailable,
+    UnknownType,
+)
 from spawn.runtime.clock import SystemClock, random_id
 from spawn.sdk.actor import Actor, definition_of, is_actor_type
 from spawn.sdk.carrying import encode_json
 from spawn.sdk.definition import ActionPlan
-from spawn.sdk.references import TIMEOUT_S, Line, reference_maker
+from spawn.sdk.references import TIMEOUT_S, Line, check_key, check_timeout, reference_maker
 from spawn.sdk.settings import settings_of
 
 if TYPE_CHECKING:
@@ -49,7 +58,7 @@ class _Served(msgspec.Struct):
 
     type: str
     topic: str
-    partitions: int
+    partitions: Annotated[int, msgspec.Meta(ge=1)]
 
 
 class _Types(msgspec.Struct):
@@ -81,14 +90,20 @@ class Client:
 
         Neither is taken from the environment. `ca` is PEM; without it the system's are trusted.
 
-        Raises: ValueError; OSError - `ca` can't be read.
+        Raises: TypeError, ValueError - what is given can't be an address, a token or a number;
+        OSError - `ca` can't be read.
         """
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"a node's address is http://host:port, got {url!r}")
+        self.url = node_address(url)
+        """The node's address; a password in it is masked."""
+        if not isinstance(token, str):
+            raise TypeError(f"a token is a str, got {type(token).__name__}")
+        if token and not is_visible(token):
+            raise ValueError("a token has visible ASCII characters only")
+        if token and "@" in urlsplit(url).netloc:
+            raise ValueError("a token and a user in the address exclude each other")
         if connections_max < 1:
             raise ValueError(f"connections_max is at least 1, got {connections_max}")
-        self.url = url.rstrip("/")
+        self._address = url.rstrip("/")
         self._token = token
         self._trust = trust(ca)
         self._connections_max = connections_max
@@ -100,24 +115,21 @@ class Client:
         self._numbers: dict[tuple[str, int], Numbers] = {}
         self._types: Mapping[str, _Served] | None = None
         self._asking = asyncio.Lock()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._in_flight: dict[asyncio.Task[None], tuple[asyncio.Future[Any], Request]] = {}
         self._http: aiohttp.ClientSession | None = None
         self._transport: Transport | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._line.now, self._line.new_waiter = self._now, self._new_waiter
+        self._line.submit = self._submit
 
     async def __aenter__(self) -> Self:
-        import aiohttp
-
         if self._transport is not None:
             raise RuntimeError("this client is open already")
+        self._loop = asyncio.get_running_loop()
+        self._asking = asyncio.Lock()  # a lock belongs to one event loop
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
-        self._http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._connections_max, ssl=self._trust),
-            headers=headers,
-        )
-        self._transport = Transport(self._http, self.url, random_id)
-        loop = asyncio.get_running_loop()
-        self._line.now, self._line.new_waiter = loop.time, loop.create_future
-        self._line.submit = self._submit
+        self._http = open_session(self._connections_max, headers, self._trust)
+        self._transport = Transport(self._http, self._address, self.url, random_id)
         return self
 
     async def __aexit__(
@@ -129,12 +141,19 @@ class Client:
         await self.close()
 
     async def close(self) -> None:
-        """End it; calls that still wait are given up. May be called again."""
+        """End it. May be called again.
+
+        Calls that still wait raise OutcomeUnknown if they may have been received, else Unavailable.
+        """
         self._transport = None
-        tasks = list(self._tasks)
-        for task in tasks:
+        in_flight = dict(self._in_flight)
+        for waiter, request in in_flight.values():
+            if not waiter.done():
+                text = f"the client was closed while {request.name} waited"
+                waiter.set_exception(request.given_up(Unavailable(text)))
+        for task in in_flight:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*in_flight, return_exceptions=True)
         if self._http is not None:
             await self._http.close()
 
@@ -154,14 +173,17 @@ class Client:
         idempotency_key: str | None = None,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
-        """Delete an actor: it starts again from its initial state. Raises: any SpawnError."""
+        """Delete an actor: it starts again from its initial state.
+
+        Raises: any SpawnError; ValueError - no timeout or key.
+        """
+        check_timeout(timeout_s)
+        check_key(idempotency_key)
         name = actor_type
         if not isinstance(name, str):
             known = self._known_of(name)
             name, actor_id = known.type, actor_id if actor_id is not None else known.named_id
-        deadline = asyncio.get_running_loop().time() + timeout_s
-        key = (actor_id or "").encode()
-        await self._execute("DELETE", name, key, "", b"", deadline, idempotency_key or "")
+        await self._begin("DELETE", name, actor_id or "", "", b"", timeout_s, idempotency_key)
 
     async def call(
         self,
@@ -177,18 +199,25 @@ class Client:
         """Call an action by names, for programs without the actor's class.
 
         `argument` is what the body would be: of one parameter its value, of several a mapping by
-        name. The reply comes as JSON's plain values. Raises: any SpawnError.
+        name. The reply comes as JSON's plain values.
+
+        Raises: any SpawnError; ValueError - no timeout or key.
         """
+        check_timeout(timeout_s)
+        check_key(idempotency_key)
         try:
-            key = actor_id.encode()
-        except (AttributeError, UnicodeEncodeError) as error:
-            raise InvalidId(f"{actor_id!r} is no id: an id is a str of Unicode text") from error
-        deadline = asyncio.get_running_loop().time() + timeout_s
-        body = encode_json(argument)
-        reply = await self._execute(
-            "POST", actor_type, key, action, body, deadline, idempotency_key or ""
+            body = encode_json(argument)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise BodyMismatch(
+                f"{actor_type}.{action}: the argument has no JSON: {error}"
+            ) from error
+        reply = await self._begin(
+            "POST", actor_type, actor_id, action, body, timeout_s, idempotency_key
         )
-        return msgspec.json.decode(reply)
+        try:
+            return msgspec.json.decode(reply)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise no_node(self.url, f"its reply is not JSON: {error}", actor_type) from error
 
     # --- references -------------------------------------------------------------------------------
 
@@ -204,43 +233,103 @@ class Client:
             self._plans[name] = plans
         return known
 
+    def _now(self) -> float:
+        return self._here().time()
+
+    def _new_waiter(self) -> asyncio.Future[Any]:
+        return self._here().create_future()
+
+    def _here(self) -> asyncio.AbstractEventLoop:
+        """Return the event loop. Raises: Unavailable, RuntimeError."""
+        if self._transport is None or self._loop is None:
+            raise Unavailable(
+                f"the client of {self.url} is not open",
+                hint="call within `async with spawn.Client(...) as client`",
+            )
+        try:
+            running = asyncio.get_running_loop()
+        except RuntimeError:
+            running = None
+        if running is not self._loop:
+            raise RuntimeError(
+                f"the client of {self.url} was opened in another event loop: "
+                "open one in each loop, and call it there"
+            )
+        return self._loop
+
     def _submit(self, command: Command) -> None:
         """Take a reference's command: its outcome reaches its waiter."""
-        task = asyncio.get_running_loop().create_task(self._run(command))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        plan = self._plans[command.type][command.action]
+        actor_id = command.id.decode()
+        request = Request(
+            "POST",
+            actor_path(command.type, actor_id, command.action),
+            command.payload,
+            command.deadline,
+            f"{command.type}/{actor_id}.{command.action}",
+            checked_key(command.key_text),
+            plan.info.read_only,
+        )
         waiter: Any = command.waiter
+        assert waiter is not None, "references wait"
+        self._start(request, command.type, command.id, waiter, plan)
+
+    # --- requests ---------------------------------------------------------------------------------
+
+    async def _begin(
+        self,
+        method: str,
+        actor_type: str,
+        actor_id: str,
+        action: str,
+        body: bytes,
+        timeout_s: float,
+        idempotency_key: str | None,
+    ) -> bytes:
+        """Start a request that names its actor by words, and return its reply."""
+        waiter = self._new_waiter()
+        try:
+            key = actor_id.encode()
+        except (AttributeError, UnicodeEncodeError) as error:
+            raise InvalidId(f"{actor_id!r} is no id: an id is a str of Unicode text") from error
+        try:
+            path = actor_path(actor_type, actor_id, action)
+        except (TypeError, UnicodeEncodeError) as error:
+            raise UnknownType(f"{actor_type!r}.{action!r} is no name of an action") from error
+        name = f"{actor_type}/{actor_id}" + (f".{action}" if action else "")
+        idempotency_key = checked_key(idempotency_key or "")
+        request = Request(method, path, body, self._now() + timeout_s, name, idempotency_key)
+        self._start(request, actor_type, key, waiter, None)
+        reply: bytes = await waiter
+        return reply
+
+    def _start(
+        self,
+        request: Request,
+        actor_type: str,
+        key: bytes,
+        waiter: asyncio.Future[Any],
+        plan: ActionPlan | None,
+    ) -> None:
+        """Send a request in a task of its own: `close` knows of it, and tells its waiter."""
+        task = self._here().create_task(self._run(request, actor_type, key, waiter, plan))
+        self._in_flight[task] = waiter, request
+        task.add_done_callback(self._in_flight.pop)
         # Who gives up the wait gives up the repetitions, too.
         waiter.add_done_callback(lambda _: task.cancel())
 
-    async def _run(self, command: Command) -> None:
-        waiter = command.waiter
-        assert waiter is not None, "references wait"
-        plan = self._plans[command.type][command.action]
-        name = f"{command.type}.{command.action}"
+    async def _run(
+        self,
+        request: Request,
+        actor_type: str,
+        key: bytes,
+        waiter: asyncio.Future[Any],
+        plan: ActionPlan | None,
+    ) -> None:
         try:
-            reply = await self._execute(
-                "POST",
-                command.type,
-                command.id,
-                command.action,
-                command.payload,
-                command.deadline,
-                command.key_text,
-                is_read=plan.info.read_only,
-            )
-            try:
-                value = plan.reply.decode(reply)
-            except (ValueError, TypeError) as error:
-                shown = reply[:60].decode(errors="replace")
-                raise SpawnError(
-                    f"{name} replied {shown}, which its annotation here does not allow: {error}",
-                    hint="the node runs another version of the class",
-                ) from error
-        except asyncio.CancelledError:
-            if not waiter.done():
-                waiter.set_exception(Unavailable(f"the client was closed while {name} waited"))
-            raise
+            value: Any = await self._execute(request, actor_type, key)
+            if plan is not None:
+                value = self._decoded(plan, value)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the waiter's
             if not waiter.done():
                 waiter.set_exception(error)
@@ -248,30 +337,26 @@ class Client:
             if not waiter.done():
                 waiter.set_result(value)
 
-    # --- requests ---------------------------------------------------------------------------------
+    def _decoded(self, plan: ActionPlan, reply: bytes) -> Any:
+        """Return a reply as its annotation has it. Raises: SpawnError."""
+        try:
+            return plan.reply.decode(reply)
+        except Exception as error:
+            if _is_no_json(reply):
+                raise no_node(self.url, "its reply is not JSON", plan.full_name) from error
+            shown = reply[:60].decode(errors="replace")
+            raise SpawnError(
+                f"{plan.full_name} replied {shown}, which its annotation here does not allow: "
+                f"{error}",
+                hint="the node runs another version of the class",
+            ) from error
 
-    async def _execute(
-        self,
-        method: str,
-        actor_type: str,
-        key: bytes,
-        action: str,
-        body: bytes,
-        deadline: float,
-        idempotency_key: str,
-        *,
-        is_read: bool = False,
-    ) -> bytes:
+    async def _execute(self, request: Request, actor_type: str, key: bytes) -> bytes:
         transport = self._transport
-        if transport is None:
-            raise Unavailable(
-                f"the client of {self.url} is not open",
-                hint="call within `async with spawn.Client(...) as client`",
-            )
-        path = actor_path(actor_type, key.decode(), action)
-        name = f"{actor_type}/{key.decode()}" + (f".{action}" if action else "")
-        request = Request(method, path, body, deadline, name, idempotency_key, is_read)
-        numbers = None if is_read else await self._numbers_of(transport, actor_type, key, deadline)
+        assert transport is not None, "a request starts while the client is open"
+        numbers = None
+        if not request.is_read:
+            numbers = await self._numbers_of(transport, actor_type, key, request.deadline)
         if numbers is None:
             return await transport.execute(request, None, None)
         drawn = numbers.draw(self._now_us())
@@ -309,7 +394,18 @@ class Client:
         try:
             if self._types is None or actor_type not in self._types:
                 body = await transport.get("/v1/types", deadline)
-                found = msgspec.json.decode(body, type=_Types).types
+                try:
+                    found = msgspec.json.decode(body, type=_Types).types
+                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                    raise no_node(self.url, f"its /v1/types: {error}", "/v1/types") from error
                 self._types = {served.type: served for served in found}
         finally:
             self._asking.release()
+
+
+def _is_no_json(reply: bytes) -> bool:
+    try:
+        msgspec.json.decode(reply, type=msgspec.Raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return True
+    return False

@@ -1,10 +1,18 @@
-"""Paths of a node, as a client asks for them (pure)."""
+"""Addresses and paths of a node, and what may stand in a request's head (pure)."""
 
 from __future__ import annotations
 
-from urllib.parse import quote
+import re
+from typing import Final
+from urllib.parse import quote, urlsplit
 
-__all__ = ["actor_path"]
+from spawn.errors import InvalidHeader
+
+__all__ = ["actor_path", "checked_key", "is_visible", "node_address"]
+
+_KEY_CHARACTERS_MAX: Final = 255
+"""What a node takes of an idempotency key (`spawn/api/headers.py`)."""
+_VISIBLE: Final = re.compile(r"[!-~]+")
 
 
 def actor_path(actor_type: str, actor_id: str, action: str = "") -> str:
@@ -21,3 +29,41 @@ def _quoted(part: str) -> str:
     if part in (".", ".."):
         return part.replace(".", "%2E")
     return quote(part, safe="", errors="surrogateescape")
+
+
+def node_address(url: object) -> str:
+    """Check a node's address; return it for people, its password masked.
+
+    Raises: TypeError, ValueError.
+    """
+    if not isinstance(url, str):
+        raise TypeError(f"a node's address is a str, got {type(url).__name__}")
+    # Greedy up to the last @: rather too much is masked than a letter of a password shown.
+    shown = re.sub(r"^([a-z]+://)?.*@", r"\1***@", url, flags=re.DOTALL | re.IGNORECASE)
+    text = f"a node's address is http://host:port, got {shown!r}"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ValueError(f"{text}: a port is a number from 1 to 65535") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        raise ValueError(text)
+    if not is_visible(url) or parts.query or parts.fragment:
+        raise ValueError(f"{text}: nothing with `?` or `#`, and visible ASCII characters only")
+    return shown.rstrip("/")
+
+
+def is_visible(text: str) -> bool:
+    """Tell whether a text has visible ASCII characters only, and at least one."""
+    return _VISIBLE.fullmatch(text) is not None
+
+
+def checked_key(key: str) -> str:
+    """Return an idempotency key that HTTP can carry; empty is none. Raises: InvalidHeader."""
+    if key and (not is_visible(key) or len(key) > _KEY_CHARACTERS_MAX):
+        raise InvalidHeader(
+            f"an idempotency key over HTTP has 1 to {_KEY_CHARACTERS_MAX} visible ASCII characters,"
+            f" got {key[:40]!r}",
+            hint="a UUID or the number of the order, without spaces",
+        )
+    return key

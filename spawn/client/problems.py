@@ -10,7 +10,7 @@ import msgspec
 from spawn.core.told_errors import told_error
 from spawn.errors import NodeUnreachable, SpawnError
 
-__all__ = ["RECORDED", "error_of_problem", "reason_of"]
+__all__ = ["RECORDED", "error_of_problem", "no_node", "reason_of"]
 
 RECORDED: Final = frozenset(
     ("action-failed", "key-reused", "reply-gone", "request-settled", "request-too-old")
@@ -40,6 +40,15 @@ def error_of_problem(status: int, body: bytes) -> SpawnError:
         hint=hint,
         retryable=problem.get("retryable") is True,
         rejected=problem.get("rejected") is True,
+    )
+
+
+def no_node(url: str, reason: str, at: str = "") -> NodeUnreachable:
+    """Return the error for an address where something else than a node answers."""
+    return NodeUnreachable(
+        f"no node answers at {url}, but something else ({reason})",
+        at=at,
+        hint="check the address; a proxy in between must hand answers on as they are",
     )
 
 

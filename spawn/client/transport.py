@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from spawn.client.problems import RECORDED, error_of_problem, reason_of
+from spawn.client.problems import RECORDED, error_of_problem, no_node, reason_of
 from spawn.client.trust import untrusted
 from spawn.core.numbering import Drawn, Numbers
 from spawn.errors import (
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import aiohttp
     from multidict import CIMultiDictProxy
 
-__all__ = ["Request", "Transport"]
+__all__ = ["Request", "Transport", "open_session"]
 
 _FIRST_WAIT_S: Final = 0.05
 _WAIT_MAX_S: Final = 2.0
@@ -45,8 +45,8 @@ _TRUST: Final = (
 )
 
 
-class Request(msgspec.Struct, frozen=True, gc=False):
-    """What is sent."""
+class Request(msgspec.Struct, gc=False):
+    """What is sent, and how far its copies came."""
 
     method: str
     path: str
@@ -58,16 +58,35 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     """For people, e.g. `Counter/a.add`."""
     key: str = ""
     is_read: bool = False
+    is_sent: bool = False
+    """The copy under way has a connection: its node may have received it."""
+    maybe_executed: bool = False
+    """An earlier copy changed something, or still may."""
+
+    def given_up(self, told: SpawnError) -> SpawnError:
+        """Return the error of a request that is not sent again after `told`."""
+        if (self.maybe_executed or self.is_sent) and not self.is_read:
+            return OutcomeUnknown(
+                f"the outcome of {self.name} is unknown: {told}",
+                at=told.at or self.name,
+                hint="it may have taken effect, or take effect within 15 minutes; with an "
+                "idempotency_key it is safe to call again",
+            )
+        if isinstance(told, Unavailable | OutcomeUnknown):
+            return told
+        return NotStarted(f"{self.name} was not executed before the deadline: {told}", at=told.at)
 
 
 class Transport:
     """Sends requests to one node over a bounded number of connections."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, url: str, new_id: Callable[[], bytes]
+        self, session: aiohttp.ClientSession, url: str, shown_url: str, new_id: Callable[[], bytes]
     ) -> None:
+        """`session` is of `open_session`; `shown_url` is the address without its password."""
         self._session = session
-        self.url = url
+        self._url = url
+        self.url = shown_url
         self._new_id = new_id
         self._loop = asyncio.get_running_loop()
 
@@ -87,7 +106,6 @@ class Transport:
         OutcomeUnknown.
         """
         repeated = request.is_read or drawn is not None or bool(request.key)
-        maybe_executed = False
         wait_s = _FIRST_WAIT_S
         while True:
             told: SpawnError
@@ -95,46 +113,57 @@ class Transport:
             try:
                 status, body, headers = await self._send(request, drawn)
             except NodeUntrusted as error:
-                if not maybe_executed:
+                if not request.maybe_executed:
                     raise  # It will not be trusted later either.
                 told = error
-            except _NotSent as error:
+            except _NoAnswer as error:
                 told = error.told
-            except _Lost as error:
-                told = error.told
-                maybe_executed = not request.is_read
             else:
+                request.is_sent = False
                 if numbers is not None:
                     numbers.learn(_number(headers.get("Spawn-Time", "")))
-                if status == 200:
+                problem = self._problem(request, status, body, headers)
+                if problem is None:
                     return body
-                told = error_of_problem(status, body)
-                if _is_final(told, maybe_executed):
+                told = problem
+                if _is_final(told, request.maybe_executed):
                     raise told
-                if isinstance(told, OutcomeUnknown):
-                    maybe_executed = True
-                elif isinstance(told, NodeUnreachable) and status >= 500:
+                if isinstance(told, OutcomeUnknown) or (
                     # A proxy's own words: it may have handed the request on before.
-                    maybe_executed = maybe_executed or not request.is_read
+                    isinstance(told, NodeUnreachable) and (status >= 500 or status == 200)
+                ):
+                    request.maybe_executed = True
                 least_s = float(_number(headers.get("Retry-After", "")))
+            request.maybe_executed = request.maybe_executed or request.is_sent
             left_s = request.deadline - self._loop.time()
             if left_s <= _LAST_S or not repeated:
-                raise _given_up(request, told, maybe_executed)
+                raise request.given_up(told)
             jitter = int.from_bytes(self._new_id()[:4]) / 2**32
             pause_s = max(wait_s * (0.5 + jitter), least_s * (1 + jitter / 4))
             # Shortly before the deadline once more: what was busy may have become free.
             await asyncio.sleep(min(pause_s, left_s - _LAST_S))
             wait_s = min(wait_s * 2, _WAIT_MAX_S)
 
+    def _problem(
+        self, request: Request, status: int, body: bytes, headers: Mapping[str, str]
+    ) -> SpawnError | None:
+        """Return the error that an answer tells; None: it is the reply."""
+        if status != 200:
+            return error_of_problem(status, body)
+        kind = headers.get("Content-Type", "")
+        if kind.partition(";")[0].strip().lower() == "application/json":
+            return None
+        return no_node(self.url, f"status 200 with {kind[:60] or 'no Content-Type'}", request.name)
+
     async def _send(
         self, request: Request, drawn: Drawn | None
     ) -> tuple[int, bytes, CIMultiDictProxy[str]]:
-        """Send one copy. Raises: _NotSent, _Lost, NodeUntrusted."""
+        """Send one copy. Raises: _NoAnswer, NodeUntrusted."""
         import aiohttp
         from yarl import URL
 
         left_s = max(request.deadline - self._loop.time(), 0.001)
-        timeout_ms = min(max(1, int(left_s * 1000)), _TIMEOUT_MAX_MS)
+        timeout_ms = max(1, int(min(left_s * 1000, _TIMEOUT_MAX_MS)))
         headers = {"Spawn-Timeout": str(timeout_ms)}
         if request.key:
             headers["Idempotency-Key"] = request.key
@@ -144,15 +173,17 @@ class Transport:
                 f"session={session.hex()}, n={n}, low={low}, issued={issued_us}"
             )
         timeout = aiohttp.ClientTimeout(total=timeout_ms / 1000 + _MARGIN_S)
+        request.is_sent = False
         try:
             async with self._session.request(
                 request.method,
                 # Encoded already; yarl would take `%2E%2E` for a way up.
-                URL(self.url + request.path, encoded=True),
+                URL(self._url + request.path, encoded=True),
                 data=request.body or None,
                 headers=headers,
                 timeout=timeout,
                 allow_redirects=False,
+                trace_request_ctx=request,
             ) as response:
                 return response.status, await response.read(), response.headers
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
@@ -163,24 +194,39 @@ class Transport:
                 at=request.name,
                 hint="check the address, and that the node runs",
             )
-            raise _NotSent(told) from error
+            raise _NoAnswer(told) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             told = NodeUnreachable(
                 f"the answer of {self.url} did not come ({reason_of(error)})", at=request.name
             )
-            raise _Lost(told) from error
+            raise _NoAnswer(told) from error
 
 
-class _NotSent(Exception):
-    """No node has received the copy."""
+def open_session(
+    connections_max: int, headers: Mapping[str, str], trust: Any
+) -> aiohttp.ClientSession:
+    """Return a session that marks a request as sent as soon as it has a connection."""
+    import aiohttp
+
+    async def mark(_session: object, context: Any, _params: object) -> None:
+        context.trace_request_ctx.is_sent = True
+
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_create_end.append(mark)
+    trace.on_connection_reuseconn.append(mark)
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=connections_max, ssl=trust),
+        headers=headers,
+        trace_configs=[trace],
+    )
+
+
+class _NoAnswer(Exception):
+    """A copy was not answered; whether it was sent stands in the request."""
 
     def __init__(self, told: SpawnError) -> None:
         super().__init__(str(told))
         self.told = told
-
-
-class _Lost(_NotSent):
-    """A node may have received the copy."""
 
 
 def _is_final(told: SpawnError, maybe_executed: bool) -> bool:
@@ -193,19 +239,6 @@ def _is_final(told: SpawnError, maybe_executed: bool) -> bool:
     if isinstance(told, OutcomeUnknown) or told.retryable:
         return False
     return not maybe_executed
-
-
-def _given_up(request: Request, told: SpawnError, maybe_executed: bool) -> SpawnError:
-    if maybe_executed and not request.is_read:
-        return OutcomeUnknown(
-            f"the outcome of {request.name} is unknown: {told}",
-            at=told.at or request.name,
-            hint="it may have taken effect, or take effect within 15 minutes; with an "
-            "idempotency_key it is safe to call again",
-        )
-    if isinstance(told, Unavailable | OutcomeUnknown):
-        return told
-    return NotStarted(f"{request.name} was not executed before the deadline: {told}", at=told.at)
 
 
 def _number(text: str) -> int:

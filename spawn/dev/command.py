@@ -22,7 +22,7 @@ from spawn.api.server import reserve
 from spawn.config import Settings
 from spawn.dev import dev_file
 from spawn.dev.dev_file import DevFile
-from spawn.dev.errors import StackError
+from spawn.dev.errors import StackError, SupervisorLost
 from spawn.dev.node_child import Order, Served
 from spawn.dev.processes import rss_bytes
 from spawn.dev.session import Session, Shown
@@ -230,7 +230,8 @@ async def _watched(stack: EmbeddedStack, say: Callable[[str], None]) -> AsyncIte
 async def _end_with(stack: EmbeddedStack) -> None:
     died = await stack.next_death()
     lines = "\n".join(died.last_lines)
-    raise StackError(
+    kind = SupervisorLost if died.name == "supervisor" else StackError
+    raise kind(
         f"{died.name} (pid {died.pid}) {died.reason}\n{lines}",
         at=str(died.log),
         hint="start again; what the log held in memory is gone",

@@ -14,7 +14,7 @@ import msgspec
 
 from spawn.dev.node_child import Failure, Order, Report, Served
 
-__all__ = ["NodeProcess", "TargetFailed"]
+__all__ = ["NodeCrashed", "NodeProcess", "TargetFailed"]
 
 _STOP_EXTRA_S = 2.0
 """After a node's own grace, until it is killed."""
@@ -27,6 +27,14 @@ class TargetFailed(Exception):
         super().__init__(failure.message)
         self.failure = failure
         self.files = files
+
+
+class NodeCrashed(Exception):
+    """The node ended and told nothing, as when it is killed; `how` it did."""
+
+    def __init__(self, pid: int, how: str) -> None:
+        super().__init__(f"the node (pid {pid}) {how} and did not say why")
+        self.how = how
 
 
 class NodeProcess:
@@ -49,6 +57,8 @@ class NodeProcess:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "spawn.dev.node_child", *map(str, given)),
                 pass_fds=given,
+                # Ctrl-C is `spawn dev`'s matter from the first moment, also while Python starts.
+                preexec_fn=_ignore_interrupts,
             )
         except BaseException:
             os.close(control_write)
@@ -72,7 +82,7 @@ class NodeProcess:
         return self._process.returncode is None
 
     async def prepare(self, order: Order) -> Served:
-        """Let it load and check its target, claiming nothing. Raises: TargetFailed."""
+        """Let it load and check its target, claiming nothing. Raises: TargetFailed, NodeCrashed."""
         self._send(msgspec.json.encode(order))
         report = await self._report()
         assert report.prepared is not None, "a node first tells that it is prepared"
@@ -80,16 +90,14 @@ class NodeProcess:
         return report.prepared
 
     async def serve(self) -> Report:
-        """Let it take over and serve; return when it does. Raises: TargetFailed."""
+        """Let it take over and serve; return when it does. Raises: TargetFailed, NodeCrashed."""
         self._send(b'{"go": true}')
         return await self._report()
 
     async def _report(self) -> Report:
         line = await self._reports.readline()
         if not line:
-            how = await self.ended()
-            message = f"the node (pid {self.pid}) {how} and did not say why"
-            raise TargetFailed(Failure(code="start-refused", message=message, at="", hint=""), ())
+            raise NodeCrashed(self.pid, await self.ended())
         report = msgspec.json.decode(line, type=Report)
         if report.failed is not None:
             raise TargetFailed(report.failed, report.files)
@@ -130,3 +138,7 @@ class NodeProcess:
     def _send(self, line: bytes) -> None:
         with contextlib.suppress(BrokenPipeError):  # it has ended, which its reports tell
             os.write(self._control, line + b"\n")
+
+
+def _ignore_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

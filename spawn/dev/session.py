@@ -17,8 +17,8 @@ import msgspec
 
 from spawn.dev.errors import StackError
 from spawn.dev.node_child import Failure, Order, Served
-from spawn.dev.node_process import NodeProcess, TargetFailed
-from spawn.dev.watching import FileWatch
+from spawn.dev.node_process import NodeCrashed, NodeProcess, TargetFailed
+from spawn.dev.watching import FileWatch, target_files
 from spawn.errors import StartRefused
 
 __all__ = ["Session", "Shown"]
@@ -27,6 +27,10 @@ _RESTARTS_MAX: Final = 5
 """Restarts in a row, of nodes that end within `_STEADY_S`, before it gives up."""
 _STEADY_S: Final = 10.0
 _RESTART_WAIT_S: Final = 0.5
+_CRASHES_MAX: Final = 3
+"""Nodes in a row that end without a word before they serve; then it is the target's fault."""
+_LOADING_S: Final = 5.0
+"""A target that takes longer to be loaded is named: perhaps it never ends."""
 
 
 class Shown(NamedTuple):
@@ -60,7 +64,7 @@ class Session:
         self._node: NodeProcess | None = None
         self._next: NodeProcess | None = None
         self._started: list[NodeProcess] = []
-        self._watch = FileWatch(())
+        self._watch = FileWatch(target_files(order.target))
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -86,7 +90,7 @@ class Session:
         """Reload and restart it for ever. Raises: StackError - it ends again and again."""
         restarts, last_end = 0, float("-inf")
         while True:
-            if self._next is None:
+            if self._next is None or not self._next.runs:
                 self._next = await self._start_node()
             node = self._node
             changed = await self._next_change(node)
@@ -155,14 +159,29 @@ class Session:
             )
 
     async def _exchange(self) -> Shown:
-        """Prepare the next node, stop the one that serves, let the next one serve.
+        """Have the next node serve; one that ends without a word is taken for an accident.
 
         Raises: TargetFailed - it can't. The one that serves goes on, unless it was stopped already.
         """
-        node = self._next or await self._start_node()
-        self._next = None
+        crashes = 0
+        while True:
+            try:
+                return await self._exchange_once()
+            except NodeCrashed as crashed:
+                crashes += 1
+                if crashes == _CRASHES_MAX:
+                    failure = Failure(code="start-refused", message=str(crashed), at="", hint="")
+                    raise TargetFailed(failure, ()) from crashed
+                self._say(f"{crashed}: another one is started")
+                await asyncio.sleep(_RESTART_WAIT_S)
+
+    async def _exchange_once(self) -> Shown:
+        """Prepare the next node, stop the one that serves, let the next one serve.
+
+        Raises: TargetFailed, NodeCrashed.
+        """
         try:
-            served = await node.prepare(self._order)
+            node, served = await self._prepare_next()
             before, self._node = self._node, None
             if before is not None:
                 await before.stop(self._stop_grace_s)
@@ -175,6 +194,53 @@ class Session:
         shown = Shown(served, report.serving, node.pid, report.records)
         self._on_serving(shown)
         return shown
+
+    async def _prepare_next(self) -> tuple[NodeProcess, Served]:
+        """Return a node that has loaded the target as it is now: what changes begins anew.
+
+        Raises: TargetFailed, NodeCrashed.
+        """
+        while True:
+            node, self._next = self._next, None
+            if node is None or not node.runs:
+                node = await self._start_node()
+            outcome = await self._prepare(node)
+            if isinstance(outcome, Served):
+                return node, outcome
+            node.kill()
+            if isinstance(outcome, Exception):
+                raise outcome
+            self._say(f"{outcome} changed while it was loaded: it is loaded again")
+
+    async def _prepare(self, node: NodeProcess) -> Served | TargetFailed | NodeCrashed | str:
+        """Let a node load the target; return what came of it, or which files changed before."""
+
+        async def prepare() -> Served | TargetFailed | NodeCrashed:
+            try:
+                return await node.prepare(self._order)
+            except (TargetFailed, NodeCrashed) as failed:
+                return failed
+
+        async def tell() -> None:
+            await asyncio.sleep(_LOADING_S)
+            self._say(f"still loading {self._order.target}: a change of it begins anew")
+
+        async with asyncio.TaskGroup() as tasks:
+            preparing = tasks.create_task(prepare())
+            changing = tasks.create_task(self._watch.changed())
+            watching = tasks.create_task(self._lose_node())
+            telling = tasks.create_task(tell())
+            await asyncio.wait((preparing, changing), return_when=asyncio.FIRST_COMPLETED)
+            for task in (preparing, changing, watching, telling):
+                task.cancel()
+        return ", ".join(changing.result()) if preparing.cancelled() else preparing.result()
+
+    async def _lose_node(self) -> None:
+        """Say that the node that serves has ended while the next one is being prepared."""
+        if (node := self._node) is not None:
+            how = await node.ended()
+            self._node = None
+            self._say(f"node {node.pid} {how}: nothing serves until {self._order.target} is loaded")
 
     async def _start_node(self) -> NodeProcess:
         node = await NodeProcess.start(self._listener)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-__all__ = ["FileWatch"]
+__all__ = ["FileWatch", "target_files"]
 
 _LOOK_S: Final = 0.1
 _QUIET_LOOKS: Final = 1
@@ -22,8 +22,10 @@ class FileWatch:
         self.watch(files)
 
     def watch(self, files: Iterable[str]) -> None:
-        """Look at these files from now on, as they are now."""
-        self._seen = {name: _mark(name) for name in files}
+        """Look at these files from now on; what changed of them since the last change is one."""
+        self._seen = {
+            name: self._seen[name] if name in self._seen else _mark(name) for name in files
+        }
 
     @property
     def files(self) -> Collection[str]:
@@ -45,6 +47,12 @@ class FileWatch:
                 names = [Path(name).name for name in now if now[name] != self._seen[name]]
                 self._seen = now
                 return names
+
+
+def target_files(target: str) -> Sequence[str]:
+    """Return the file that a target names, if it names one: what to look at until it is loaded."""
+    place = target.partition(":")[0]
+    return [str(Path(place).resolve())] if place.endswith(".py") or "/" in place else []
 
 
 def _mark(name: str) -> object:

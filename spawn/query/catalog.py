@@ -9,7 +9,7 @@ from eventstore.codec import SchemaEntry
 from eventstore.errors import TopicMissing
 from eventstore.log import EventLog, LogAdmin
 from eventstore.schema_topic import read_schemas
-from spawn.core.ids import schemas_topic, topic_of
+from spawn.core.ids import NAME_PATTERN, schemas_topic, topic_of
 from spawn.errors import UnknownType
 
 __all__ = ["Catalog"]
@@ -41,6 +41,12 @@ class Catalog:
 
         Raises: UnknownType, with the nearest one.
         """
+        if not NAME_PATTERN.fullmatch(actor_type):  # the log would refuse such a topic
+            shown = actor_type if len(actor_type) <= 80 else f"{actor_type[:80]}..."
+            raise UnknownType(
+                f"`{shown}` is no name of an actor type",
+                hint=f"the type alone: {actor_type.partition('/')[0]}" if "/" in actor_type else "",
+            )
         own = topic_of(self._system, actor_type)
         if found := await self._partitions([own]):
             return found

@@ -11,7 +11,7 @@ Over 400 lines: commands and reads are run in the same three ways.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from eventstore.codec import CommitBody, decode_commit_body
@@ -65,8 +65,11 @@ class Execution:
         machine: Partition,
         tasks: asyncio.TaskGroup,
         wake: asyncio.Event,
+        is_ending: Callable[[], bool] = lambda: False,
     ) -> None:
+        """`is_ending` tells whether the tasks are cancelled because the partition ends."""
         self._context = context
+        self._is_ending = is_ending
         self._at = at
         self._machine = machine
         self._log = PartitionLogger("spawn.actor", at)
@@ -214,14 +217,32 @@ class Execution:
         behavior = actor.table.behavior
         with self._context.runs.noted(command, actor):
             token = CURRENT.set(command)
-            decision = behavior.run(*_arguments(actor, command, time_us))
-            if not isinstance(decision, Decision):
-                decision = await self._blocking.watch(behavior, command.action, decision)
+            try:
+                decision = behavior.run(*_arguments(actor, command, time_us))
+                if not isinstance(decision, Decision):
+                    decision = await self._blocking.watch(behavior, command.action, decision)
+            except asyncio.CancelledError:
+                if self._is_ending():
+                    raise
+                refusal = Refusal(ActionFailed.code, self._cancelled(actor, command))
+                assert actor.work is not None, "a started command keeps its actor busy"
+                decision = Decision(Outcome.FAILED, actor.work.state, refusal=refusal)
             CURRENT.reset(token)  # What is started below is no part of it.
         machine.decide(actor, command, decision, machine.time(time_us))
         self._wake.set()
         self._resume()
         self.start(actor)
+
+    def _cancelled(self, actor: Actor, command: Command) -> str:
+        """Log that user code has cancelled the task it runs in, which goes on; return the text."""
+        task = asyncio.current_task()
+        assert task is not None, "it runs in a task"
+        while task.cancelling():
+            task.uncancel()
+        text = f"{command.type}.{command.action} of {actor.name} cancelled its own task"
+        fields = {"actor": actor.name, "action": command.action}
+        self._log.error("%s", text, extra=fields)
+        return text
 
     async def _repeat(self, actor: Actor, command: Command, bound: BoundKey) -> None:
         """Answer a command whose key is bound from the first record; it leaves its own record."""
@@ -408,8 +429,11 @@ class Execution:
         try:
             reply = await running
         except asyncio.CancelledError:
-            self._machine.reads.append(command)  # the partition ended: it is read elsewhere
-            raise
+            if self._is_ending():
+                self._machine.reads.append(command)  # it is read elsewhere
+                raise
+            error = ActionFailed(self._cancelled(actor, command), at=actor.name)
+            fail(command, error, self._context.outstanding)
         except SpawnError as error:
             fail(command, error, self._context.outstanding)
         else:

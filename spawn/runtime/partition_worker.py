@@ -96,7 +96,16 @@ class PartitionWorker:
                 self._appends = Appends(
                     context, self.at, machine, self.counts, self._settle, self._resumed
                 )
-                self._execution = Execution(context, self.at, machine, tasks, self._appends.wake)
+                appending = tasks.create_task(self._appends.run())
+                self._execution = Execution(
+                    context,
+                    self.at,
+                    machine,
+                    tasks,
+                    self._appends.wake,
+                    # It ends with the partition only.
+                    lambda: appending.done() or appending.cancelling() > 0,
+                )
                 activation = Activation(self.at, machine, context.log, context.store)
                 self._activation = activation
                 self._flusher = Flusher(
@@ -107,7 +116,6 @@ class PartitionWorker:
                     context.settings.state_bytes_max,
                     activation.read_again,
                 )
-                tasks.create_task(self._appends.run())
                 tasks.create_task(self._load(activation, tasks))
                 tasks.create_task(
                     keep_flushing(

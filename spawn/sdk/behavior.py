@@ -18,8 +18,8 @@ from spawn.core.commands import Command
 from spawn.core.decision import Decision, Refusal
 from spawn.errors import ActionFailed, InvalidTarget, Rejected, ReplyGone
 from spawn.sdk.actor import Actor, definition_of, new_instance, set_run
-from spawn.sdk.carrying import Unfit, encode_json
-from spawn.sdk.causes import cause, goes_on, text_of
+from spawn.sdk.carrying import LONG_DIGITS, Unfit, encode_json, too_long
+from spawn.sdk.causes import cause, goes_on, is_ctrl_c, refusal_text, shortened, text_of
 from spawn.sdk.definition import ActionPlan
 from spawn.sdk.describing import describe
 from spawn.sdk.history import History
@@ -122,12 +122,14 @@ class ClassBehavior:
             reply = function(instance, *command.arguments)
             if type(reply) in passed and run.events:
                 # The usual case, written out; `_decide` comes to the same.
-                return Decision(_APPLIED, run.state, reply, encode_json(reply), run.events)
+                reply_json = encode_json(reply)
+                if len(reply_json) < LONG_DIGITS or type(reply) is not int:
+                    return Decision(_APPLIED, run.state, reply, reply_json, run.events)
             return self._decide(plan, run, reply, before, state)
         except Rejected as error:
             return Decision(Outcome.REJECTED, before, refusal=_refusal(error))
         except BaseException as error:
-            if isinstance(error, KeyboardInterrupt):
+            if is_ctrl_c(error):
                 _log_failure(plan, run, error)
                 raise
             return self._fail(plan, run, before, error)
@@ -167,7 +169,7 @@ class ClassBehavior:
 
         `begun` is the state with which the action itself began.
         """
-        reply, reply_json = plan.reply.carry(reply, "the reply")
+        reply, reply_json = _carried(plan, reply)
         if run.deleted:
             if run.revision == 0:
                 return Decision(Outcome.UNCHANGED, before, reply, reply_json)
@@ -215,20 +217,20 @@ class ClassBehavior:
             return self._read_async(plan, run, command)
         try:
             reply = plan.function(new_instance(self.cls, run), *command.arguments)
-            if type(reply) in plan.reply.passed:
+            if type(reply) in plan.reply.passed and type(reply) is not int:
                 return reply
-            return plan.reply.carry(reply, "the reply")[0]
+            return _carried(plan, reply)[0]
         except Rejected as error:
             raise _retold(error) from error
         except BaseException as error:
-            if isinstance(error, KeyboardInterrupt):
+            if is_ctrl_c(error):
                 raise
             raise ActionFailed(_log_failure(plan, run, error)) from error
 
     async def _read_async(self, plan: ActionPlan, run: Run, command: Command) -> Any:
         try:
             reply = await plan.function(new_instance(self.cls, run), *command.arguments)
-            return plan.reply.carry(reply, "the reply")[0]
+            return _carried(plan, reply)[0]
         except Rejected as error:
             raise _retold(error) from error
         except BaseException as error:
@@ -270,8 +272,16 @@ class ClassBehavior:
             _LOGGER.exception("on_activate of %s raised %s", name, cause(error), extra=fields)
 
 
+def _carried(plan: ActionPlan, reply: Any) -> tuple[Any, bytes]:
+    """Return a reply as its caller gets it, and as JSON. Raises: Unfit."""
+    reply, reply_json = plan.reply.carry(reply, "the reply")
+    if text := too_long(reply, reply_json, "the reply"):
+        raise Unfit(text)
+    return reply, reply_json
+
+
 def _refusal(error: Rejected) -> Refusal:
-    return Refusal(text_of(error.code), text_of(error.message))
+    return Refusal(refusal_text(error.code), refusal_text(error.message))
 
 
 def _retold(error: Rejected) -> Rejected:
@@ -282,7 +292,7 @@ def _retold(error: Rejected) -> Rejected:
 def _log_failure(plan: ActionPlan, run: Run, error: BaseException) -> str:
     """Log what user code raised, with its traceback, and return the text for the caller."""
     if isinstance(error, Unfit):
-        message = f"{plan.full_name} of {run.type_name}/{run.id}: {text_of(error)}"
+        message = f"{plan.full_name} of {run.type_name}/{run.id}: {shortened(text_of(error))}"
     else:
         message = f"{plan.full_name} of {run.type_name}/{run.id} raised {cause(error)}"
     name = f"{run.type_name}/{run.id}"

@@ -7,8 +7,9 @@ command and returns the waiter itself: no coroutine, no task in between.
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, cast
 
 import msgspec
 
@@ -20,7 +21,7 @@ from spawn.errors import InvalidId, Unavailable, UnknownType
 from spawn.sdk.carrying import LONG_DIGITS, encode_json
 from spawn.sdk.definition import ActionPlan
 
-__all__ = ["TIMEOUT_S", "Line", "reference_maker"]
+__all__ = ["TIMEOUT_S", "Line", "check_key", "check_timeout", "reference_maker"]
 
 TIMEOUT_S: Final = 60.0
 """How long a caller waits unless it says otherwise; the same as over HTTP."""
@@ -185,10 +186,9 @@ class _CallWithOptions(msgspec.Struct, frozen=True):
     def options(
         self, *, idempotency_key: str | None = None, timeout_s: float | None = None
     ) -> _CallWithOptions:
-        if idempotency_key == "":
-            raise ValueError("an idempotency key is not empty")
-        if timeout_s is not None and not timeout_s > 0:
-            raise ValueError(f"timeout_s is a time above 0, got {timeout_s!r}")
+        check_key(idempotency_key)
+        if timeout_s is not None:
+            check_timeout(timeout_s)
         return _CallWithOptions(
             self.submit,
             self.ref,
@@ -201,6 +201,25 @@ class _CallWithOptions(msgspec.Struct, frozen=True):
             self.ref, self.idempotency_key, self.timeout_s, args, kwargs
         )
         return waiter
+
+
+def check_timeout(timeout_s: object) -> None:
+    """Refuse what is no time to wait. Raises: ValueError."""
+    fits = isinstance(timeout_s, int | float) and not isinstance(timeout_s, bool)
+    if not fits or not 0 < cast("float", timeout_s) < math.inf:
+        raise ValueError(f"timeout_s is a number of seconds above 0, got {timeout_s!r}")
+
+
+def check_key(idempotency_key: object) -> None:
+    """Refuse what can't be an idempotency key; None is none. Raises: ValueError."""
+    if idempotency_key is None:
+        return
+    if not isinstance(idempotency_key, str) or not idempotency_key:
+        raise ValueError(f"an idempotency key is a str, and not empty, got {idempotency_key!r}")
+    try:
+        idempotency_key.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"an idempotency key is Unicode text, got {idempotency_key!r}") from error
 
 
 def _no_such_action(type_name: str, plans: Mapping[str, ActionPlan], name: str) -> str:

@@ -221,3 +221,22 @@ def test_a_library_sets_nothing_up() -> None:
         "assert 'structlog' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=9)
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_what_is_endless_is_cut_and_its_secrets_stay_masked(form: str) -> None:
+    """An exception of user code may have a text of any length; both of its ends are shown."""
+    stream = io.StringIO()
+    configure_logs("info", form, stream=stream)
+    for shift in range(0, 40, 7):
+        # Wherever the cuts are, one of these stands there.
+        text = "begin" + "x" * shift + " postgres://u:hushhush@h/d" * 100_000 + "the end"
+        try:
+            raise ValueError(text)
+        except ValueError:
+            logging.getLogger("spawn.actor").exception("it failed: %s", text)
+    written = stream.getvalue()
+    assert len(written) < 6 * 2 * 25_000
+    assert "characters left out" in written
+    assert "the end" in written
+    assert "hush" not in written

@@ -16,6 +16,7 @@ from tests.integration.api.wire import Served, serving
 
 HANDLER = {
     "_buffer_paused",
+    "_current_request",
     "_keepalive_timeout",
     "_loop",
     "_messages",
@@ -102,6 +103,9 @@ async def test_a_request_is_counted_and_in_progress_until_it_is_answered() -> No
         served.wire.send(raw(b"GET /health/live HTTP/1.1", b"Host: h"))
         while not inside._messages:
             await asyncio.sleep(0)
+        current = inside._current_request
+        assert current is not None
+        assert current.content.is_eof()
         message, payload = inside._messages[0]
         assert (inside._request_count, payload.is_eof()) == (2, True)
         assert isinstance(message.path, str)  # type: ignore[union-attr]

@@ -164,6 +164,59 @@ def test_a_node_that_ends_at_once_each_time_is_given_up(develop: Develop, wait_u
     assert "as the 5 before it" in develop.said()
 
 
+def test_a_file_that_never_ends_importing_can_be_mended(develop: Develop, wait_until: Wait) -> None:
+    """It is named; the code before goes on, and its end is seen, too."""
+    develop.add(5)
+    develop.edit("from dataclasses", "while True:\n    pass\nfrom dataclasses")
+    wait_until(lambda: "still loading counter.py" in develop.said(), _SOON_S)
+    assert develop.add(1) == 6
+    killed = develop.node_pid
+    os.kill(killed, signal.SIGKILL)
+    wait_until(lambda: f"node {killed} was killed (SIGKILL): nothing serves" in develop.said(), 5.0)
+    develop.edit("while True:\n    pass\n", "")
+    wait_until(lambda: "changed while it was loaded" in develop.said(), 5.0)
+    wait_until(lambda: "counter.py changed: node" in develop.said(), _SOON_S)
+    assert develop.add(1) == 7
+
+
+def test_a_next_node_that_is_killed_is_no_fault_of_the_code(
+    develop: Develop, wait_until: Wait
+) -> None:
+    """While it waits for its turn, and while it loads."""
+    develop.remember_family()
+
+    def standbys() -> list[int]:
+        found = []
+        for pid in _descendants(develop.process.pid):
+            with contextlib.suppress(OSError):
+                command = Path(f"/proc/{pid}/cmdline").read_bytes()
+                if b"spawn.dev.node_child" in command and pid != develop.node_pid:
+                    found.append(pid)
+        return found
+
+    develop.add(5)
+    wait_until(lambda: len(standbys()) == 1, 5.0)
+    for pid in standbys():
+        os.kill(pid, signal.SIGKILL)
+    develop.edit("from dataclasses", "import time; time.sleep(1)\nfrom dataclasses")
+    wait_until(lambda: len(standbys()) == 1, 5.0)
+    os.kill(standbys()[0], signal.SIGKILL)
+    wait_until(lambda: "counter.py changed: node" in develop.said(), _SOON_S)
+    assert develop.add(1) == 6
+    assert "can't" not in develop.said()
+
+
+def test_code_that_ends_its_node_without_a_word_waits_for_a_change(
+    develop: Develop, wait_until: Wait
+) -> None:
+    """After some tries; the code before goes on."""
+    develop.edit("from dataclasses", "import os; os._exit(7)\nfrom dataclasses")
+    wait_until(lambda: "can't be served: the code before goes on" in develop.said(), _SOON_S)
+    assert develop.said().count("ended with exit code 7 and did not say why") == 3
+    develop.edit("import os; os._exit(7)\n", "")
+    wait_until(lambda: "counter.py changed: node" in develop.said(), _SOON_S)
+
+
 def test_an_interrupt_ends_all_of_it(develop: Develop, wait_until: Wait) -> None:
     """The node drains, the servers end, the file that tells of them is gone."""
     develop.add(5)
@@ -173,6 +226,17 @@ def test_an_interrupt_ends_all_of_it(develop: Develop, wait_until: Wait) -> None
     assert develop.process.returncode == 0, develop.said()
     wait_until(lambda: not develop.living(), 8.0)
     assert not (develop.folder / ".spawn" / "dev.json").exists()
+
+
+def test_a_killed_supervisor_is_told_by_its_own_code(develop: Develop, wait_until: Wait) -> None:
+    """`spawn explain supervisor-lost` says what to do."""
+    running = dev_file.read(develop.folder / ".spawn")
+    assert running is not None
+    develop.remember_family()
+    os.kill(running.pids["supervisor"], signal.SIGKILL)
+    wait_until(lambda: develop.process.poll() is not None, 20.0)
+    assert "[supervisor-lost]" in develop.said()
+    wait_until(lambda: not develop.living(), 10.0)
 
 
 def test_nothing_outlives_a_killed_spawn_dev(develop: Develop, wait_until: Wait) -> None:

@@ -109,6 +109,25 @@ class Slow(Actor[Total, Added]):
             RAN_IN.append("cancelled")
             raise
 
+    @action
+    async def cancel(self) -> None:
+        """Cancel its own task."""
+        _cancel_this()
+        await asyncio.sleep(0)
+
+    @action
+    async def cancel_and_reply(self) -> int:
+        """Cancel its own task, and end."""
+        _cancel_this()
+        return 5
+
+    @action.read
+    async def peek_cancelled(self) -> int:
+        """Cancel its own task in a read."""
+        _cancel_this()
+        await asyncio.sleep(0)
+        return 5
+
     @action(blocking=True)
     def fail(self) -> None:
         """Raise what a future does not take."""
@@ -244,6 +263,25 @@ async def test_an_async_action_is_cancelled_with_its_partition() -> None:
         node.invoke(Call("Slow", "a", "wait", b"", 5.0)).cancel()
         await asyncio.sleep(0.05)
     assert RAN_IN == ["cancelled"]
+
+
+def _cancel_this() -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+
+
+async def test_an_action_that_cancels_its_own_task_fails_and_its_actor_goes_on() -> None:
+    """The partition does not end: nobody else would ever run the actor's next command."""
+    program = Program(Slow)
+    async with program.node() as node, asyncio.timeout(20):
+        for _ in range(2):
+            with pytest.raises(ActionFailed, match=r"Slow.cancel of Slow/a cancelled its own task"):
+                await node.invoke(Call("Slow", "a", "cancel", b"", 5.0))
+            with pytest.raises(ActionFailed, match=r"Slow.peek_cancelled of Slow/a cancelled its"):
+                await node.invoke(Call("Slow", "a", "peek_cancelled", b"", 5.0))
+            answer = await node.invoke(Call("Slow", "a", "cancel_and_reply", b"", 5.0))
+            assert answer.reply == b"5"
 
 
 async def test_one_pause_is_forgiven_and_the_second_is_not() -> None:

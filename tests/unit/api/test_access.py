@@ -32,7 +32,9 @@ def test_names_of_this_node_are_answered(host: str) -> None:
     "host",
     [
         "evil.com", "localhost.evil.com", "127.0.0.1.evil.com", "10.0.0.6", "", "[::2]",
-        "xlocalhost", "127.0.0.1@evil.com", "evil.com:localhost",
+        "xlocalhost", "127.0.0.1@evil.com", "evil.com:localhost", "[::1].evil.com:80", "[::1]x",
+        "localhost:80@evil.com", ".localhost", "a..localhost", "localhost..", "localhost:x", "::1",
+        "localhost/evil.com", "[::1", "[localhost]", "localhost:80:80",
     ],
 )  # fmt: skip
 def test_other_names_are_foreign(host: str) -> None:

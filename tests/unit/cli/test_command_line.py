@@ -102,6 +102,13 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         ),
         (["actors", "--after", "a"], "without TYPE, --after takes TYPE/ID, got `a`", ""),
         (["invoke", "Counter", "a", "add", "1"], "an actor is named TYPE/ID, got `Counter`", ""),
+        (["actors", "Counter", "--after", "\udcff"], "--after is not UTF-8", ""),
+        (["actors", "--after", "\udcff"], "--after is not UTF-8", ""),
+        (["state", "Counter/\udcff"], "TYPE/ID is not UTF-8, got `Counter/\ufffd`", ""),
+        (["invoke", "Counter/a", "add", "\udcff"], "JSON is not UTF-8", ""),
+        (["invoke", "Counter/a", "\udcff", "1"], "ACTION is not UTF-8", ""),
+        (["invoke", "a/b", "add", "1", "--key", "a\nb"], "--key: an idempotency key over", "UUID"),
+        (["invoke", "a/b", "add", "1", "--key", ""], "--key is empty", ""),
         (["explain", "fencd"], "there is no error code `fencd`", "did you mean `fenced`?"),
         (["explain", "qqqqq"], "there is no error code `qqqqq`", "`spawn explain` lists all"),
         (["completion", "cmd"], 'Invalid value "cmd"', "`spawn completion --help`"),
@@ -272,6 +279,25 @@ def test_exit_codes_follow_the_errors() -> None:
     assert exit_codes.of(LogUnreachable("x")) == 5
     assert exit_codes.of(SpawnError("x")) == 1
     assert exit_codes.of(Rejected("fenced", "x")) == 1
+
+
+@pytest.mark.parametrize("module", ["shutil", "spawn.cli.commands", "spawn.errors"])
+def test_ctrl_c_while_python_reads_its_files_shows_no_traceback(module: str) -> None:
+    """It comes at any moment; here while a certain module is imported."""
+    program = (
+        "import sys\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {module!r}: raise KeyboardInterrupt\n"
+        f"sys.modules.pop({module!r}, None)\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "from spawn.cli.main import main\n"
+        "main()\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program, "--version"], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
 
 
 def test_the_help_page_loads_no_client_of_a_server() -> None:

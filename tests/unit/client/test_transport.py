@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-import aiohttp
 import pytest
 from aiohttp import web
 
 from spawn.client.client import Client
-from spawn.client.transport import Request, Transport
+from spawn.client.transport import Request, Transport, open_session
 from spawn.errors import NodeUnreachable, NotStarted, OutcomeUnknown, SpawnError
 from spawn.runtime.clock import random_id
 
@@ -48,8 +47,8 @@ async def proxy() -> AsyncIterator[Proxy]:
 async def outcome_of(proxy: Proxy, *, is_read: bool) -> SpawnError:
     """Return the error of a call that ends at its deadline."""
     deadline = asyncio.get_running_loop().time() + 0.3
-    async with aiohttp.ClientSession() as session:
-        transport = Transport(session, proxy.url, random_id)
+    async with open_session(4, {}, True) as session:
+        transport = Transport(session, proxy.url, proxy.url, random_id)
         request = Request("POST", "/v1/x", b"5", deadline, "Counter/a.add", "key", is_read=is_read)
         with pytest.raises(SpawnError) as caught:
             await transport.execute(request, None, None)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import pytest
 
 from eventstore.codec import SchemaEntry
-from eventstore.log import TopicSettings
+from eventstore.log import TopicSettings, TopicState
 from eventstore.memory_log import MemoryLog
 from eventstore.schema_topic import write_schemas
 from spawn.errors import UnknownType
@@ -53,3 +55,17 @@ async def test_an_unknown_type_comes_with_the_nearest(name: str, hint: str) -> N
     with pytest.raises(UnknownType) as raised:
         await Catalog(log, log, "shop").topics_of(name)
     assert hint in raised.value.hint
+
+
+@pytest.mark.parametrize("name", ["Counter/1", "", "a b", "Cöunter", "x" * 200, "\udcff", "."])
+async def test_what_is_no_name_of_a_type_is_not_asked_for(name: str) -> None:
+    """A broker would refuse the topic, in words of its own."""
+
+    class Asked(MemoryLog):
+        async def describe(self, topics: Sequence[str]) -> Mapping[str, TopicState]:
+            raise AssertionError(topics)
+
+    log = Asked()
+    with pytest.raises(UnknownType, match="is no name of an actor type") as caught:
+        await Catalog(log, log, "shop").topics_of(name)
+    assert caught.value.hint == ("the type alone: Counter" if "/" in name else "")

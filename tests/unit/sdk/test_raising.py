@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import sys
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -106,6 +108,23 @@ def test_ctrl_c_is_told_and_goes_on(caplog: pytest.LogCaptureFixture) -> None:
     assert "Wild.plain of Wild/a raised KeyboardInterrupt" in caplog.text
 
 
+async def test_where_signals_are_taken_in_one_place_user_code_has_raised_it_itself() -> None:
+    """As in a node: one action must not end it. In a thread it is never Ctrl-C."""
+    THROW[:] = [_raise(KeyboardInterrupt())]
+    decision = await asyncio.to_thread(run, Wild, "plain")
+    assert decision.outcome is Outcome.FAILED
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, lambda: None)
+    try:
+        if sys.gettrace() is None:
+            assert run(Wild, "plain").outcome is Outcome.FAILED
+            assert (await run_async(Wild, "later")).outcome is Outcome.FAILED
+            with pytest.raises(ActionFailed, match="raised KeyboardInterrupt"):
+                read(Wild, "look_plain")
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
+
+
 async def test_the_end_of_the_task_is_no_error_of_the_action() -> None:
     """The partition ends: the command runs elsewhere."""
     behavior = ClassBehavior(Wild)
@@ -186,3 +205,18 @@ def test_what_64_bits_hold_passes() -> None:
     parameters = behavior.plans["one"].parameters
     with pytest.raises(BodyMismatch, match="`n` must be an integer of at most 64 bits"):
         parameters.bind((_BIG,), {})
+
+
+def test_a_text_without_end_is_cut_in_record_and_answer() -> None:
+    """Of a failure at 1,000 characters, of a refusal at 10,000."""
+    THROW[:] = [_raise(ValueError("x" * 10_000_000))]
+    failed = run(Wild, "plain").refusal
+    assert failed is not None
+    assert len(failed.message) < 1_100
+    THROW[:] = [_raise(Rejected("code", "x" * 10_000_000))]
+    refused = run(Wild, "plain").refusal
+    assert refused is not None
+    assert len(refused.message) == 10_000
+    with pytest.raises(Rejected) as caught:
+        read(Wild, "look_plain")
+    assert len(str(caught.value)) == 10_000
