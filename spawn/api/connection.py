@@ -15,6 +15,8 @@ in `_held`.
 
 **Errors.** aiohttp answers what is no HTTP itself, in plain text or HTML and with a traceback in
 its log. Callers get problem bodies instead, and scanners of ports fill no log.
+
+Over 400 lines: the two lanes share one connection's state, which has to be looked at in one place.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestPayloadError, _ErrInfo
 
 from spawn.api.asked import Asked, caller_of
-from spawn.api.heads import Head, are_requests, is_begun_call, parse_head
+from spawn.api.heads import Head, are_requests, heads_apart, is_begun_call, parse_head
 from spawn.api.patience import Patience
 from spawn.api.refusing import Refusing
 from spawn.api.responses import Response, encode
@@ -39,9 +41,6 @@ __all__ = ["Connection", "ConnectionFactory"]
 _HELD_BYTES_MAX: Final = 64 * 1024
 """Behind a call that is being answered; from then on the client's writes wait. At most one read of
 the event loop (256 KiB) comes on top."""
-_HEAD_END: Final = b"\r\n\r\n"
-_HEADS_APART_MAX: Final = 1_000
-"""Of one read of the event loop; bodies may hold empty lines without number."""
 _REFUSALS_MAX: Final = 100
 """Connections over the cap that are told so at once; more are closed without a word."""
 
@@ -280,7 +279,7 @@ class Connection(web.RequestHandler):
         itself, and what came before the fault is answered.
         """
         seen = self._request_count
-        for part in _heads_apart(data):
+        for part in heads_apart(data):
             super().data_received(part)
             if self._messages and isinstance(self._messages[-1][0], _ErrInfo):
                 self._break_off()
@@ -372,15 +371,6 @@ class Connection(web.RequestHandler):
         response = self._routes.answer_error(request, error)
         response.force_close()
         return response
-
-
-def _heads_apart(data: bytes) -> list[bytes]:
-    """Cut bytes behind each empty line, so that no part ends more than one head."""
-    if data.find(_HEAD_END) in (-1, len(data) - len(_HEAD_END)):
-        return [data]
-    parts = data.split(_HEAD_END, _HEADS_APART_MAX)
-    last = parts.pop()
-    return [part + _HEAD_END for part in parts] + ([last] if last else [])
 
 
 class ConnectionFactory(web.Server):

@@ -14,12 +14,22 @@ import msgspec
 from aiohttp import hdrs
 from multidict import CIMultiDict, CIMultiDictProxy
 
-__all__ = ["HEAD_BYTES_MAX", "Head", "are_requests", "is_begun_call", "parse_head"]
+__all__ = [
+    "HEAD_BYTES_MAX",
+    "Head",
+    "are_requests",
+    "heads_apart",
+    "is_begun_call",
+    "parse_head",
+]
 
 HEAD_BYTES_MAX: Final = 8190
 """What aiohttp allows the request line and each field; here it is the bound of all of it."""
 _FIELDS_MAX: Final = 64
 _BODY_DIGITS_MAX: Final = 15
+
+_HEADS_APART_MAX: Final = 1_000
+"""Of one read of the event loop; bodies may hold empty lines without number."""
 
 _CALL: Final = b"POST /v1/actors/"
 _END: Final = b"\r\n\r\n"
@@ -100,6 +110,15 @@ def are_requests(data: bytes, known: Head | None) -> bool:
             return False
         at = head.end + head.body_bytes
     return at == len(data)
+
+
+def heads_apart(data: bytes) -> list[bytes]:
+    """Cut bytes behind each empty line, so that no part ends more than one head."""
+    if data.find(_END) in (-1, len(data) - len(_END)):
+        return [data]
+    parts = data.split(_END, _HEADS_APART_MAX)
+    last = parts.pop()
+    return [part + _END for part in parts] + ([last] if last else [])
 
 
 def _parse_fields(block: str) -> tuple[CIMultiDictProxy[str], int] | None:

@@ -202,11 +202,12 @@ async def test_odd_arguments_are_refused_with_errors_of_spawn(wire: Wire) -> Non
             await client.call("Counter", "a", "add", 1, idempotency_key="a\nb")
         with pytest.raises(InvalidHeader, match="visible ASCII"):
             await counter.add.options(idempotency_key="a\nb")(1)
-        for empty in ("", b"k"):
+        odd_keys: list[Any] = ["", b"k"]
+        for key in odd_keys:
             with pytest.raises(ValueError, match="an idempotency key"):
-                await client.call("Counter", "a", "add", 1, idempotency_key=empty)  # type: ignore[arg-type]
+                await client.call("Counter", "a", "add", 1, idempotency_key=key)
             with pytest.raises(ValueError, match="an idempotency key"):
-                await client.delete("Counter", "a", idempotency_key=empty)  # type: ignore[arg-type]
+                await client.delete("Counter", "a", idempotency_key=key)
         with pytest.raises(BodyMismatch, match="has no JSON"):
             await client.call("Counter", "a", "add", "\ud800")
         with pytest.raises(BodyMismatch, match="has no JSON"):
