@@ -7,6 +7,8 @@ how it is answered is the same code for both.
 Every way out is an answer of ours: errors become problems (`problems`), and what nobody foresaw a
 500 with an id under which the log has the traceback. A client that leaves cancels nothing: its
 command goes on, for it may be on its way into the log.
+
+Over 400 lines: each route is a few lines, and all share checks, counts and errors.
 """
 
 from __future__ import annotations
@@ -61,8 +63,9 @@ __all__ = ["Routes"]
 KEY: Final = istr("Idempotency-Key")
 TIMEOUT: Final = istr("Spawn-Timeout")
 REQUEST: Final = istr("Spawn-Request")
-_WITHOUT_QUERY: Final = frozenset(("invoke", "state", "delete", "batch"))
-"""Routes where a parameter was meant for something, and would be lost; `events` reads its own."""
+_WITHOUT_QUERY: Final = frozenset(("invoke", "delete", "batch"))
+"""Routes where a parameter was meant for something, and would be lost; `state` and `events` have
+their own."""
 _NOWHERE: Final = Match("none")
 _LATE: Final = STATUSES[RequestTooSlow.code].status
 _NO_HEADERS: Final = CIMultiDictProxy[str](CIMultiDict())
