@@ -192,9 +192,9 @@ def test_the_first_ten_minutes(environment: Path, tmp_path: Path) -> None:
         found = re.search(r"http://127\.0\.0\.1:(\d+) .*node pid (\d+)", said())
         assert found is not None, said()
         url = f"localhost:{found[1]}/v1/actors/Counter/a/add"
-        assert _run(environment, shop, "curl", "-s", "-d", "5", url) == "5"
+        assert _run(environment, shop, "curl", "-s", "-d", "5", url) == "5\n"
         os.kill(int(found[2]), signal.SIGKILL)
-        assert _run(environment, shop, "curl", "-s", "-d", "2", url) == "7"
+        assert _run(environment, shop, "curl", "-s", "-d", "2", url) == "7\n"
         history = _run(environment, shop, "spawn", "events", "Counter/a", "--state")
         assert re.search(r"1 .* add .* Added\(n=5\) +total=5\n", history), history
         assert re.search(r"2 .* add .* Added\(n=2\) +total=7\n", history), history
