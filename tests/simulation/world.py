@@ -76,7 +76,7 @@ class World:
         nodes = dice.randint(3, 5)
         self.node_names = [f"n{number}" for number in range(nodes)]
         self.partitions = [TopicPartition(_TOPIC, number) for number in range(4)]
-        self.is_sharp = dice.random() < 0.25
+        self.is_sharp = dice.random() < 0.22
         """Many reads and owners that change often: what shows mistakes about leases."""
         self.loses = dice.random() < 0.06
         """The log will lose what it acknowledged: the partition must stop."""
@@ -85,7 +85,7 @@ class World:
         self.pause_s = dice.choice([0.3, 0.8])
         self.operations = 200
         if self.is_sharp:
-            self.mix, self.pause_s, self.operations = (30, 66, 2, 2), 0.1, 900
+            self.mix, self.pause_s, self.operations = (30, 66, 2, 2), 0.12, 650
         self.type_settings = TypeSettings(
             idle_timeout_s=dice.choice([2, 5, 600]),
             history_interval=4,
