@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
 from spawn.core.told_errors import told_error
 from spawn.errors import NodeUnreachable, SpawnError
 
-__all__ = ["RECORDED", "error_of_problem", "no_node", "reason_of"]
-
-RECORDED: Final = frozenset(
-    ("action-failed", "key-reused", "reply-gone", "request-settled", "request-too-old")
-)
-"""Codes, beside user code's own, that a record or the session stands behind: final also when
-another copy of the request was sent."""
+__all__ = ["error_of_problem", "no_node", "reason_of"]
 
 
 def error_of_problem(status: int, body: bytes) -> SpawnError:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from spawn.client.problems import RECORDED, error_of_problem, no_node, reason_of
+from spawn.client.problems import error_of_problem, no_node, reason_of
 from spawn.client.trust import untrusted
 from spawn.core.numbering import Drawn, Numbers
+from spawn.core.told_errors import RECORDED
 from spawn.errors import (
     NodeUnreachable,
     NodeUntrusted,

@@ -7,7 +7,13 @@ from typing import Final
 from spawn import errors
 from spawn.errors import Rejected, SpawnError, Unavailable
 
-__all__ = ["told_error"]
+__all__ = ["RECORDED", "told_error"]
+
+RECORDED: Final = frozenset(
+    ("action-failed", "key-reused", "reply-gone", "request-settled", "request-too-old")
+)
+"""Codes, beside user code's own, that a record or the session stands behind: final also when
+another copy of the request was sent."""
 
 _KINDS: Final[dict[str, type[SpawnError]]] = {
     kind.code: kind

@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from enum import StrEnum
-from hashlib import blake2b
 from typing import Final, NamedTuple
 
+from spawn.core.mixing import MASK, digest, mix
 from spawn.mesh.link import Ending
 
 __all__ = [
@@ -52,7 +52,6 @@ REPEAT_S: Final = 0.4
 _LATE_S: Final = 0.15
 """A tick that much late says that the observer itself stood still: answers may lie unread."""
 _ROUNDING_S: Final = 1e-6
-_MASK: Final = 2**64 - 1
 
 
 class Evidence(StrEnum):
@@ -109,8 +108,8 @@ def watched_by(observer: str, nodes: Collection[str], count: int = OBSERVERS) ->
         base = digests[node]
         least = (_score(base, mine), observer)
         before = 0
-        for other, digest in digests.items():
-            if other not in (node, observer) and (_score(base, digest), other) > least:
+        for other, its in digests.items():
+            if other not in (node, observer) and (_score(base, its), other) > least:
                 before += 1
                 if before == count:
                     break
@@ -120,15 +119,12 @@ def watched_by(observer: str, nodes: Collection[str], count: int = OBSERVERS) ->
 
 
 def _digest(text: str) -> int:
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest())
+    return digest(text.encode())
 
 
-def _score(base: int, digest: int) -> int:
-    """Mix two digests (splitmix64's finalizer): a hash of both would take four times as long."""
-    mixed = (base ^ digest * 0x9E3779B97F4A7C15) & _MASK
-    mixed = (mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9 & _MASK
-    mixed = (mixed ^ (mixed >> 27)) * 0x94D049BB133111EB & _MASK
-    return mixed ^ (mixed >> 31)
+def _score(base: int, node: int) -> int:
+    """Mix two digests; not alike in both, since keys are nodes too."""
+    return mix((base ^ node * 0x9E3779B97F4A7C15) & MASK)
 
 
 # --- what one observer finds ----------------------------------------------------------------------

@@ -8,9 +8,10 @@ from eventstore.log import TopicPartition
 from eventstore.records import RequestNumber
 from spawn.core.commands import Answer, Command
 from spawn.core.keys import digest_key
-from spawn.errors import Rejected, SpawnError
+from spawn.errors import SpawnError
 from spawn.mesh.link import Link
-from spawn.mesh.wire import Invoke, Redirect, Refusal, Reply
+from spawn.mesh.refusals import refusal_of
+from spawn.mesh.wire import Invoke, Redirect, Reply
 from spawn.routing.owners import OwnerTable
 from spawn.runtime.dispatcher import NodeDispatcher
 from spawn.runtime.execution import STATE_READ
@@ -85,15 +86,5 @@ class Incoming:
         link.post(Reply(message.id, reply, revision, offset, time_us))
 
     def _refuse(self, link: Link, message: Invoke, error: SpawnError, at: TopicPartition) -> None:
-        link.post(
-            Refusal(
-                message.id,
-                error.code,
-                str(error),
-                error.at,
-                error.hint,
-                error.retryable,
-                isinstance(error, Rejected),
-                self._dispatcher.partition_time_us(at),
-            )
-        )
+        time_us = self._dispatcher.partition_time_us(at)
+        link.post(refusal_of(message.id, error, time_us))

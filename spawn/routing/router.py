@@ -17,10 +17,11 @@ from spawn.core.behavior import Behavior
 from spawn.core.commands import Answer, Command
 from spawn.core.ids import Position
 from spawn.core.numbering import Drawn, Numbers
-from spawn.core.told_errors import told_error
+from spawn.core.told_errors import RECORDED
 from spawn.errors import NodeUnreachable, OutcomeUnknown, Rejected, SpawnError
 from spawn.mesh.link import Ended, Link
 from spawn.mesh.peers import Peers
+from spawn.mesh.refusals import error_of
 from spawn.mesh.wire import (
     Invoke,
     Message,
@@ -40,10 +41,6 @@ __all__ = ["Router"]
 
 _AGAIN_S: Final = 0.05
 """After a refusal that will pass, or an owner that is not reached: tried again."""
-_RECORDED: Final = frozenset(
-    ("action-failed", "key-reused", "reply-gone", "request-settled", "request-too-old")
-)
-"""Codes behind which a record or the session stands: final, whatever became of other copies."""
 
 
 class _Forwarded:
@@ -215,15 +212,8 @@ class Router:
 
     def _refused(self, forwarded: _Forwarded, told: Refusal) -> None:
         self._numbers_of(forwarded.at).learn(told.time_us)
-        error = told_error(
-            told.code,
-            told.text,
-            at=told.at,
-            hint=told.hint,
-            retryable=told.retryable,
-            rejected=told.rejected,
-        )
-        is_final = isinstance(error, Rejected) or told.code in _RECORDED
+        error = error_of(told)
+        is_final = isinstance(error, Rejected) or told.code in RECORDED
         if is_final or (forwarded.copies == 1 and not isinstance(error, OutcomeUnknown)):
             self._fail(forwarded, error)
         else:

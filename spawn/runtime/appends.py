@@ -60,9 +60,6 @@ class Appends:
         self._resumed = resumed
         self.wake = asyncio.Event()
         """Set it when something was decided or a read waits."""
-        self.idle = asyncio.Event()
-        """Set while nothing is in flight and nothing waits to be appended."""
-        self.idle.set()
         self._forbidden = Backoff()
 
     async def run(self) -> None:
@@ -74,7 +71,6 @@ class Appends:
         while True:
             await self.wake.wait()
             self.wake.clear()
-            self.idle.clear()
             try:
                 while (append := machine.cut(clock.monotonic())) is not None:
                     await self._append(append)
@@ -84,7 +80,6 @@ class Appends:
             except (LogRefused, TopicMissing) as error:
                 hint = "the log takes nothing more here; mend what it says, then restart the node"
                 raise self._stopped(error, hint) from error
-            self.idle.set()
 
     def _stopped(self, error: Exception, hint: str) -> PartitionStopped:
         self._machine.phase = Phase.STOPPED

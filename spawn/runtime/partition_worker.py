@@ -490,7 +490,7 @@ class PartitionWorker:
             epoch=machine.fold.fence.epoch,
             position=machine.fold.position,
             checkpoint=machine.residents.base,
-            actors=sum(len(table.actors) for table in machine.residents.tables.values()),
+            actors=len(machine.residents),
             dirty=len(machine.residents.dirty),
             uncommitted=len(machine.pending) + len(machine.inflight),
             waiting=len(self._waiting),

@@ -77,7 +77,7 @@ class Passivation:
         bytes_used = 0.0
         actors = 0
         for worker in self._workers:
-            count = sum(len(table.actors) for table in worker.machine.residents.tables.values())
+            count = len(worker.machine.residents)
             actors += count
             bytes_used += count * (ACTOR_BYTES + STATE_FACTOR * worker.state_bytes)
         if bytes_used <= self._memory_bytes:
@@ -85,11 +85,7 @@ class Passivation:
         return int(actors * (1 - 0.9 * self._memory_bytes / bytes_used))
 
     def _freeze(self) -> None:
-        actors = sum(
-            len(table.actors)
-            for w in self._workers
-            for table in w.machine.residents.tables.values()
-        )
+        actors = sum(len(worker.machine.residents) for worker in self._workers)
         if actors - self._frozen >= _FREEZE_STEP:
             self._collector.hide()
             self._frozen = actors

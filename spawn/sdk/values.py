@@ -42,7 +42,7 @@ from spawn.sdk.shapes import (
     type_text,
 )
 
-__all__ = ["UnresolvedName", "branches_of", "describe_record", "describe_value"]
+__all__ = ["UnresolvedName", "branches_of", "describe_record"]
 
 _AVRO_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SCALARS: Final[dict[Any, str]] = {
@@ -82,11 +82,6 @@ def describe_record(cls: Any, role: str) -> RecordShape | MessageShape | UnionSh
     walk = _Walk(role)
     branches = [walk.record(branch, role) for branch in branches_of(cls)]
     return branches[0] if len(branches) == 1 else UnionShape(tuple(branches))
-
-
-def describe_value(annotation: Any, where: str) -> Shape:
-    """Return the shape of any annotation; see `describe_record`."""
-    return _Walk(where).shape(annotation, where, "Value", MISSING)
 
 
 def branches_of(annotation: Any) -> tuple[Any, ...]:
