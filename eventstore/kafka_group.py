@@ -214,6 +214,7 @@ class KafkaCoordinator:
         except (*FAILURES, NotImplementedError) as error:
             self._drop()
             servers = self._settings.servers
+            # aiokafka's words for a broker that has no version of the request that it speaks.
             if isinstance(error, kafka.IncompatibleBrokerVersion | NotImplementedError):
                 raise GroupRefused(
                     f"Kafka at {servers} has no consumer groups of a kind that we know"

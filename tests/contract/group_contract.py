@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, Self
 
 import pytest
 
@@ -105,6 +105,10 @@ class Taking:
             pytest.fail(f"{self.seen.assignment!r}, not {wanted!r}; {self.member.status()}")
         if self.task.done():
             await self.task
+
+    async def shows(self, condition: Callable[[Self], bool], within_s: float = SOON_S) -> None:
+        """Wait until something holds of it. Raises: TimeoutError."""
+        await until(lambda: condition(self), within_s)
 
     async def kill(self) -> None:
         """End it without a word."""

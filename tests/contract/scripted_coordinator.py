@@ -49,6 +49,13 @@ class ScriptedCoordinator(ScriptedBroker):
         """Who coordinates, if somebody else does."""
         self.codes: dict[str, list[Code]] = {}
         """For each kind of request: of the next ones, one after the other; then success."""
+        self._answers: dict[str, Callable[[int, Any], Any]] = {
+            "FindCoordinator": self._find,
+            "JoinGroup": self._join,
+            "SyncGroup": self._sync,
+            "Heartbeat": self._heartbeat,
+            "LeaveGroup": self._leave,
+        }
         self.asked: list[str] = []
         """The kinds of requests in order."""
         self.connections: list[int] = []
@@ -77,27 +84,26 @@ class ScriptedCoordinator(ScriptedBroker):
             codes = self.codes.get(kind)
             code = codes.pop(0) if codes else 0
             if code is not None:
-                answer: Callable[[int, Any], Any] = getattr(self, f"_{kind}")
-                send(answer(code, _REQUESTS[key].decode(frame)))
+                send(self._answers[kind](code, _REQUESTS[key].decode(frame)))
         else:
             super()._handle(key, correlation_id, frame, writer)
 
-    def _FindCoordinator(self, code: int, _: Any) -> Any:  # noqa: N802 - as the protocol names it
+    def _find(self, code: int, _: Any) -> Any:
         at = (self.elsewhere or self).port
         return FindCoordinatorResponse_v1(0, code, None, at, "127.0.0.1", at)
 
-    def _JoinGroup(self, code: int, request: Any) -> Any:  # noqa: N802
+    def _join(self, code: int, request: Any) -> Any:
         (protocol,) = request.group_protocols
         member_id = request.member_id or "member-1"
         return JoinGroupResponse_v5(
             0, code, 1, protocol[0], member_id, member_id, [(member_id, None, protocol[1])]
         )
 
-    def _SyncGroup(self, code: int, request: Any) -> Any:  # noqa: N802
+    def _sync(self, code: int, request: Any) -> Any:
         return SyncGroupResponse_v3(0, code, request.group_assignment[0][1])
 
-    def _Heartbeat(self, code: int, _: Any) -> Any:  # noqa: N802
+    def _heartbeat(self, code: int, _: Any) -> Any:
         return HeartbeatResponse_v1(0, code)
 
-    def _LeaveGroup(self, code: int, _: Any) -> Any:  # noqa: N802
+    def _leave(self, code: int, _: Any) -> Any:
         return LeaveGroupResponse_v1(0, code)

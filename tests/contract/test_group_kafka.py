@@ -44,11 +44,11 @@ async def test_a_group_goes_on_over_a_broker_that_starts_again(
     async with taking_part(group, "a", "b") as takings:
         await asyncio.to_thread(end, apache_kafka)
         for taking in takings:
-            await until(lambda: taking.member.status().failure != "")  # noqa: B023
+            await taking.shows(lambda each: each.member.status().failure != "")
         await asyncio.to_thread(apache_kafka.start)
         for taking in takings:
-            await until(lambda: taking.member.status().failure == "", 20)  # noqa: B023
-            await until(lambda: taking.member.status().generation is not None, 20)  # noqa: B023
+            await taking.shows(lambda each: each.member.status().failure == "", 20)
+            await taking.shows(lambda each: each.member.status().generation is not None, 20)
             await taking.has("a", "b", within_s=20)
         takings[0].seen.name = "a2"
         takings[0].member.rejoin()
@@ -63,11 +63,11 @@ async def test_a_frozen_broker_costs_the_membership_only_in_words(
     async with taking_part(group, "a", "b") as takings:
         apache_kafka.freeze()
         for taking in takings:
-            await until(lambda: taking.seen.losses != [], group.session_s + 2)  # noqa: B023
+            await taking.shows(lambda each: each.seen.losses != [], group.session_s + 2)
             assert taking.member.status().generation is None
         apache_kafka.thaw()
         for taking in takings:
-            await until(lambda: taking.member.status().generation is not None, 20)  # noqa: B023
+            await taking.shows(lambda each: each.member.status().generation is not None, 20)
             await taking.has("a", "b", within_s=20)
 
 

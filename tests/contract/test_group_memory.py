@@ -148,11 +148,11 @@ async def test_who_was_kept_over_a_silence_goes_on(group: MemoryGroup) -> None:
         before = [taking.seen.generations[-1] for taking in takings]
         group.groups.is_down = True
         for taking in takings:
-            await until(lambda: taking.seen.losses != [], group.session_s + 1)  # noqa: B023
+            await taking.shows(lambda each: each.seen.losses != [], group.session_s + 1)
             assert "down" in taking.member.status().failure
         group.groups.is_down = False
         for taking, generation in zip(takings, before, strict=True):
-            await until(lambda: taking.member.status().generation is not None)  # noqa: B023
+            await taking.shows(lambda each: each.member.status().generation is not None)
             assert taking.seen.generations[-2:] == [generation, generation]
 
 
@@ -161,7 +161,7 @@ async def test_a_forgotten_group_is_joined_anew(group: MemoryGroup) -> None:
     async with taking_part(group, "a", "b") as takings:
         group.groups.forget(group.name)
         for taking in takings:
-            await until(lambda: taking.seen.losses != [])  # noqa: B023
+            await taking.shows(lambda each: each.seen.losses != [])
         for taking in takings:
             await taking.has("a", "b")
 

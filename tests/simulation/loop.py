@@ -223,7 +223,7 @@ class SimLoop(asyncio.BaseEventLoop):
         handles[:] = [queues[process].pop() for process in order]
 
     def _process_events(self, event_list: object) -> None:
-        raise NotImplementedError
+        raise AssertionError("there are no sockets in a simulation")
 
     def _asyncgen_finalizer_hook(self, agen: object) -> None:
         pass
