@@ -18,7 +18,7 @@ from spawn.core.commands import Answer, Command
 from spawn.core.ids import Position
 from spawn.core.numbering import Drawn, Numbers
 from spawn.core.told_errors import RECORDED
-from spawn.errors import NodeUnreachable, OutcomeUnknown, Rejected, SpawnError
+from spawn.errors import Draining, Fenced, NodeUnreachable, OutcomeUnknown, Rejected, SpawnError
 from spawn.mesh.link import Ended, Link
 from spawn.mesh.peers import Peers
 from spawn.mesh.refusals import error_of
@@ -41,6 +41,8 @@ __all__ = ["Router"]
 
 _AGAIN_S: Final = 0.05
 """After a refusal that will pass, or an owner that is not reached: tried again."""
+_MOVING: Final = frozenset((Draining.code, Fenced.code))
+"""Codes of a node that lets the partition go."""
 
 
 class _Forwarded:
@@ -213,6 +215,9 @@ class Router:
     def _refused(self, forwarded: _Forwarded, told: Refusal) -> None:
         self._numbers_of(forwarded.at).learn(told.time_us)
         error = error_of(told)
+        if told.code in _MOVING:
+            self._park(forwarded)  # its partition goes to another node: callers wait for that
+            return
         is_final = isinstance(error, Rejected) or told.code in RECORDED
         if is_final or (forwarded.copies == 1 and not isinstance(error, OutcomeUnknown)):
             self._fail(forwarded, error)
