@@ -106,6 +106,8 @@ async def test_a_frozen_member_is_replaced_and_learns_of_it(group: KafkaGroup) -
         frozen = _Elsewhere(group, "b")
         try:
             await a.has("a", "b")
+            # The leader of a generation has it before those whom it leads.
+            await until(lambda: frozen.seen.generations != [])
             before = frozen.seen.generations[-1]
             frozen.freeze()
             await a.has("a", within_s=group.session_s + 4)
