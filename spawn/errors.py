@@ -12,6 +12,7 @@
     |  |- MailboxFull, TooManyKeys, TooManySessions, TooManyWaiting, Draining, Fenced
     |  |- TooSlow                who follows an actor's events does not keep up
     |  |- LogUnreachable, StoreUnreachable, NodeUnreachable
+    |  |- NewerCodeNeeded         newer code wrote this actor; nodes that have it can serve it
     |- NodeUntrusted             its certificate is not trusted: nothing was sent
     |- OutcomeUnknown            it may have been executed, now or later
     |  |- RequestTooOld          a numbered request came again after 15 minutes
@@ -55,6 +56,7 @@ __all__ = [
     "LogUnreachable",
     "MailboxFull",
     "MethodNotAllowed",
+    "NewerCodeNeeded",
     "NodeUnreachable",
     "NodeUntrusted",
     "NotStarted",
@@ -296,6 +298,12 @@ class StoreUnreachable(Unavailable):
     """The snapshot store does not answer, and the call needs it."""
 
     code = "store-unreachable"
+
+
+class NewerCodeNeeded(Unavailable):
+    """Newer code wrote what this node's code can't read without a loss; nodes that have it can."""
+
+    code = "newer-code-needed"
 
 
 class NodeUnreachable(Unavailable):

@@ -21,6 +21,7 @@ from eventstore.records import (
     Claim,
     Commit,
     CommitFields,
+    Flag,
     Prefix,
     Release,
     StoredRecord,
@@ -44,6 +45,7 @@ TailRecord = tuple[_T, bytes | None, int, bytes, int, int, int, int, int, UserKe
 key, offset and value; revision, previous, time, outcome, flags, the key that it binds."""
 
 _FOREIGN: Final[Mark] = (b"", -3)
+_UNKNOWN_FLAGS: Final = Flag.UNKNOWN
 
 
 class LossDetected(Exception):
@@ -97,11 +99,15 @@ class Fold:
 
         Raises:
             LossDetected: the record is evidence that acknowledged ones before it are gone.
-            UnreadablePrefix: nobody may pass over it, unless an operator declared it void.
+            UnreadablePrefix: nobody may pass over it, unless an operator declared it void. So it is
+                for a valid commit with a flag of a later release, which has more effects than this
+                one could fold.
         """
         offset = stored.offset
         try:
             record = decode_prefix(stored.value)
+            if isinstance(record, Commit) and record.flags & _UNKNOWN_FLAGS:
+                self._refuse_newer(record)
         except UnreadablePrefix as error:
             if not skipped_by(self.fence.claim, offset, chunk[index + 1 :]):
                 raise UnreadablePrefix(f"offset {offset}: {error}") from error
@@ -123,6 +129,13 @@ class Fold:
             )
         return None
 
+    def _refuse_newer(self, commit: Commit) -> None:
+        if self.fence.copy().step(commit) is Verdict.VALID:
+            raise UnreadablePrefix(
+                f"the commit has flags {commit.flags & _UNKNOWN_FLAGS:#x}, which this release of "
+                "Spawn does not know: a later one wrote it, and only that can go on from here"
+            )
+
     def run(
         self, chunk: Sequence[StoredRecord], first: int, tables: Mapping[bytes, _T]
     ) -> Sequence[TailRecord[_T]]:
@@ -131,8 +144,8 @@ class Fold:
         A shortcut through a long tail, at a third of what `step` costs, and nothing more: for each
         of these records `step` would return a commit that says the same, and leave the same fold.
         It ends before the first one that it does not understand completely: not the next one of
-        the current claim, of a type that is not in `tables`, read before, cut short, or older than
-        the one before it. That one is for `step` to judge.
+        the current claim, of a type that is not in `tables`, read before, cut short, of a later
+        release, or older than the one before it. That one is for `step` to judge.
         """
         fence, sessions = self.fence, self.sessions
         if fence.released:
@@ -157,6 +170,7 @@ class Fold:
                 or sequence != following
                 or at_us < time_us
                 or table is None
+                or flags & _UNKNOWN_FLAGS
                 or len(value) < shortest + size
             ):
                 break

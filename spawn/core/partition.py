@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -54,7 +55,6 @@ from spawn.core.keys import BoundKey, Keys
 from spawn.core.residents import Residents
 from spawn.core.sessions import Arrival, Sessions
 from spawn.errors import (
-    ActorParked,
     InvalidHeader,
     MailboxFull,
     RequestSettled,
@@ -296,11 +296,11 @@ class Partition:
         """Take a command; return its actor if that may start a command now.
 
         A copy of a numbered request in flight joins it. Raises: MailboxFull, TooManyWaiting,
-        StoreUnreachable, ActorParked - it was not taken.
+        StoreUnreachable, ActorParked, NewerCodeNeeded - it was not taken.
         """
         actor = self.residents.actor(command.type, command.id)
-        if actor.parked:
-            raise ActorParked(actor.parked, at=actor.name)
+        if actor.parked is not None:
+            raise copy(actor.parked)
         work = actor.work
         if work is None:
             work = self.residents.busy_with(actor)
@@ -606,12 +606,12 @@ class Partition:
         """Return the actor if the read may run now on its committed state.
 
         Else it is kept: until the actor is loaded, or until an append that starts after now is
-        acknowledged (`readable`). Raises: ActorParked.
+        acknowledged (`readable`). Raises: ActorParked, NewerCodeNeeded.
         """
         actor = self.residents.actor(command.type, command.id)
         if actor.asleep:
-            if actor.parked:
-                raise ActorParked(actor.parked, at=actor.name)
+            if actor.parked is not None:
+                raise copy(actor.parked)
             work = actor.work
             if work is None:
                 work = self.residents.busy_with(actor)

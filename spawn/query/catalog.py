@@ -50,7 +50,7 @@ class Catalog:
         own = topic_of(self._system, actor_type)
         if found := await self._partitions([own]):
             return found
-        types = {entry.type for entry in await self.schemas()}
+        types = {entry.type for entry in await self.schemas() if entry.type}
         if actor_type in types:
             named = {topic_of(self._system, each) for each in types}
             shared = {n: count for n, count in (await self.topics()).items() if n not in named}

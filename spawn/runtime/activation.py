@@ -15,6 +15,7 @@ from eventstore.errors import (
     LogRefused,
     OffsetGone,
     TopicMissing,
+    UnknownSchema,
     UnreadableBody,
     UnreadablePrefix,
 )
@@ -31,6 +32,8 @@ from spawn.core.keys import BoundKey, Keys
 from spawn.core.partition import Partition
 from spawn.core.tail import Base, base_from_row, fold_tail
 from spawn.errors import NotStarted, PartitionStopped, SpawnError
+from spawn.runtime.outcomes import unreadable
+from spawn.runtime.schema_book import SchemaBook
 
 __all__ = ["HOOK_S", "Activation", "refold", "tell_activated"]
 
@@ -54,21 +57,23 @@ class Activation:
         machine: Partition,
         log: EventLog,
         store: SnapshotStore,
+        schemas: SchemaBook,
     ) -> None:
         self._at = at
         self._machine = machine
         self._log = log
         self._store = store
+        self._schemas = schemas
         self._hooks = asyncio.Semaphore(HOOKS_MAX)
         self._reading_again = asyncio.Lock()
 
-    async def load(self, actors: Sequence[Actor]) -> Mapping[Actor, str]:
+    async def load(self, actors: Sequence[Actor]) -> Mapping[Actor, SpawnError]:
         """Give every actor its state; return those whose state can't be rebuilt, and why.
 
         Raises: SnapshotError, LogError - nothing was changed for those not reached;
         PartitionStopped.
         """
-        broken: dict[Actor, str] = {}
+        broken: dict[Actor, SpawnError] = {}
         missing = actors
         # More than once only for those whose tail grew meanwhile: the store went back.
         while missing := [a for a in missing if a.state is UNLOADED and a not in broken]:
@@ -81,7 +86,7 @@ class Activation:
                 try:
                     await self._rebuild(actor, stored)
                 except (CorruptRecord, OffsetGone) as error:
-                    broken[actor] = f"{self._at} {error}"
+                    broken[actor] = unreadable(actor.name, f"{self._at} {error}", error)
         return broken
 
     async def _read(self, actors: Sequence[Actor]) -> Loaded:
@@ -147,13 +152,18 @@ class Activation:
         offset = actor.offset
         if offset == NO_PREVIOUS and row is not None:
             offset = row.offset
-        base = self._base(actor, row)
+        base = await self._base(actor, row)
         if base is None:
-            base = await refold(self._log, self._at, behavior, actor.id, offset)
+            base = await refold(self._log, self._at, behavior, actor.id, offset, self._schemas)
         elif tail is not None:
             below = row.offset if row is not None else NO_PREVIOUS
             records = [record for record in tail.records if record[0] > below]
-            base = fold_tail(behavior, name[1], base, records)
+            start = base
+
+            async def fold() -> Base:
+                return fold_tail(behavior, name[1], start, records, self._schemas.writers)
+
+            base = await self._schemas.reading(behavior, fold)
         keys = _keys(stored.keys.get(name, ()))
         if tail is not None:
             keys = tail.bind_keys(keys)
@@ -185,11 +195,18 @@ class Activation:
                 )
         done(actor, error)
 
-    @staticmethod
-    def _base(actor: Actor, row: ActorRow | None) -> Base | None:
+    async def _base(self, actor: Actor, row: ActorRow | None) -> Base | None:
         """Return where to start; None: nothing usable is stored, the history must be walked."""
         if row is not None:
-            return base_from_row(actor.table.behavior, row)
+            behavior = actor.table.behavior
+
+            async def read() -> Base | None:
+                return base_from_row(behavior, row)
+
+            try:
+                return await self._schemas.reading(behavior, read)
+            except UnknownSchema:
+                return None
         if actor.tail is not None and actor.tail.needs_base:
             return None
         return Base(None, 0, False)
@@ -202,7 +219,12 @@ async def tell_activated(actor: Actor) -> None:
 
 
 async def refold(
-    log: EventLog, at: TopicPartition, behavior: Behavior, key: bytes, offset: int
+    log: EventLog,
+    at: TopicPartition,
+    behavior: Behavior,
+    key: bytes,
+    offset: int,
+    schemas: SchemaBook,
 ) -> Base:
     """Fold an actor's whole history up to the record at `offset`; no snapshot is looked at.
 
@@ -218,7 +240,11 @@ async def refold(
     except OffsetGone as error:
         raise UnreadableBody(f"its history is no longer in the log: {error}") from error
     records.reverse()
-    return fold_tail(behavior, key.decode(), Base(None, 0, False), records)
+
+    async def fold() -> Base:
+        return fold_tail(behavior, key.decode(), Base(None, 0, False), records, schemas.writers)
+
+    return await schemas.reading(behavior, fold)
 
 
 def _keys(rows: Sequence[KeyRow]) -> Keys | None:

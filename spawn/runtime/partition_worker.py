@@ -115,7 +115,9 @@ class PartitionWorker:
                     # It ends with the partition only.
                     lambda: appending.done() or appending.cancelling() > 0,
                 )
-                activation = Activation(self.at, machine, context.log, context.store)
+                activation = Activation(
+                    self.at, machine, context.log, context.store, context.schemas
+                )
                 self._activation = activation
                 self._flusher = Flusher(
                     self.at,
@@ -301,7 +303,7 @@ class PartitionWorker:
     ) -> None:
         execution = self._execution
         assert execution is not None, "only an active partition loads actors"
-        broken: Mapping[Actor, str] = {}
+        broken: Mapping[Actor, SpawnError] = {}
         failure: SnapshotError | LogError | None = None
         try:
             broken = await activation.load(batch)
@@ -347,7 +349,7 @@ class PartitionWorker:
     def _give_up_load(self, execution: Execution, actor: Actor, error: SpawnError) -> None:
         execution.refuse_all(self.machine.residents.load_failed(actor), error)
 
-    def _park(self, execution: Execution, actor: Actor, reason: str) -> None:
+    def _park(self, execution: Execution, actor: Actor, reason: SpawnError) -> None:
         self.counts.parked += 1
         execution.park(actor, reason)
 
@@ -384,7 +386,7 @@ class PartitionWorker:
     def _unloaded(self) -> Sequence[Actor]:
         """Return the dirty actors that a flush could not write whole: their keys would be lost."""
         dirty = self.machine.residents.dirty
-        return [actor for actor in dirty if actor.state is UNLOADED and not actor.parked]
+        return [actor for actor in dirty if actor.state is UNLOADED and actor.parked is None]
 
     # --- stopping, watching ---------------------------------------------------------
 

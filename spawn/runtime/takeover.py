@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple
 
-from eventstore.codec import ClaimBody, decode_claim_body, encode_claim_body
+from eventstore.codec import SHIPPED, ClaimBody, Writers, decode_claim_body, encode_claim_body
 from eventstore.errors import (
     LogError,
     LogRefused,
     LogUnavailable,
     SnapshotError,
     TopicMissing,
+    UnknownSchema,
     UnreadableBody,
     UnreadablePrefix,
 )
@@ -208,7 +209,7 @@ async def _refuse_foreign(context: NodeContext, at: TopicPartition, start: int, 
         return
     async for chunk in context.log.read(at, start, start + 1):
         for stored in chunk:
-            owner = read_owner(stored)
+            owner = await _owner_of(context, at, stored)
             if owner is None and start > 0:
                 return  # the oldest record kept is no claim; nothing can be told
             if owner is None or owner.system != context.system:
@@ -220,12 +221,32 @@ async def _refuse_foreign(context: NodeContext, at: TopicPartition, start: int, 
                 )
 
 
-def read_owner(stored: StoredRecord) -> ClaimBody | None:
-    """Return who wrote a claim; None for any other record."""
+async def _owner_of(
+    context: NodeContext, at: TopicPartition, stored: StoredRecord
+) -> ClaimBody | None:
+    """Return who wrote a claim, also one of a later release. Raises: PartitionStopped."""
+
+    async def read() -> ClaimBody | None:
+        return read_owner(stored, context.schemas.writers)
+
+    try:
+        return await context.schemas.reading(None, read)
+    except UnknownSchema as error:
+        raise PartitionStopped(
+            f"{at}@{stored.offset} can't be read: {error}",
+            at=str(at),
+            hint="a later release of Spawn wrote it: upgrade this node",
+        ) from error
+
+
+def read_owner(stored: StoredRecord, writers: Writers = SHIPPED) -> ClaimBody | None:
+    """Return who wrote a claim; None for any other record. Raises: UnknownSchema."""
     try:
         record = decode_prefix(stored.value)
         if isinstance(record, Claim) and stored.value is not None:
-            return decode_claim_body(stored.value, record.body_at)
+            return decode_claim_body(stored.value, record.body_at, writers)
+    except UnknownSchema:
+        raise
     except (UnreadablePrefix, UnreadableBody):
         pass
     return None
@@ -264,10 +285,10 @@ async def lost_to(context: NodeContext, at: TopicPartition, machine: Partition) 
     try:
         async for chunk in context.log.read(at, max(0, end - 1000), end):
             for stored in chunk:
-                owner = read_owner(stored)
+                owner = await _owner_of(context, at, stored)
                 record = decode_prefix(stored.value) if owner is not None else None
                 if record is not None and record.claim == claim:
                     return PartitionLost(at, owner, stored.offset)
-    except (LogError, UnreadablePrefix):
+    except (LogError, UnreadablePrefix, PartitionStopped):
         pass  # a courtesy: the loss stands without it
     return PartitionLost(at, None, end - 1)

@@ -275,7 +275,7 @@ class Stage:
         except SpawnError as error:
             fail(command, error, self._context.outstanding)
 
-    def _start(self, execution: Execution, actor: Actor, broken: str | None) -> None:
+    def _start(self, execution: Execution, actor: Actor, broken: SpawnError | None) -> None:
         """As `PartitionWorker._load_batch`, once the actor is loaded or can't be."""
         if broken is not None:
             execution.park(actor, broken)
@@ -304,9 +304,9 @@ class Stage:
         return machine
 
     def _activation(self, machine: Partition) -> Activation:
-        return Activation(self._at, machine, self._log, self._store)
+        return Activation(self._at, machine, self._log, self._store, self._context.schemas)
 
-    async def _load(self, machine: Partition) -> Sequence[tuple[Actor, str | None]]:
+    async def _load(self, machine: Partition) -> Sequence[tuple[Actor, SpawnError | None]]:
         """Load the actors that are wanted; return them with why they can't be, if so."""
         wanted, machine.residents.loads = machine.residents.loads, []
         if not wanted:
