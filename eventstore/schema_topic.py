@@ -1,7 +1,7 @@
 """The schema topic: every Avro schema that a system's events and states were written with.
 
 `spawn.<system>._schemas` is compacted; its key is `type/role/name/fingerprint`, so nothing in it
-ever goes. A schema stands there, acknowledged, before the first record that uses it (design 3.1).
+ever goes, until its type is dropped. A schema stands there, acknowledged, before the first record that uses it (design 3.1).
 Two nodes that write the same schema write the same entry.
 """
 
@@ -13,7 +13,7 @@ from eventstore.codec import SchemaEntry, decode_schema_entry, encode_schema_ent
 from eventstore.errors import UnreadableBody
 from eventstore.log import EventLog, LogRecord, TopicPartition
 
-__all__ = ["read_schemas", "write_schemas"]
+__all__ = ["forget_schemas", "read_schemas", "write_schemas"]
 
 
 async def read_schemas(log: EventLog, topic: str) -> Sequence[SchemaEntry]:
@@ -23,7 +23,10 @@ async def read_schemas(log: EventLog, topic: str) -> Sequence[SchemaEntry]:
     entries: dict[bytes, SchemaEntry] = {}
     async for chunk in log.read(at, start, end):
         for stored in chunk:
-            if stored.key is None or stored.value is None:
+            if stored.key is None:
+                continue
+            if stored.value is None:
+                entries.pop(stored.key, None)
                 continue
             try:
                 entries[stored.key] = decode_schema_entry(stored.value)
@@ -38,6 +41,15 @@ async def write_schemas(
     """Append entries and wait until they are acknowledged. Raises: LogUnavailable, TopicMissing."""
     if entries:
         records = [LogRecord(_key(entry), encode_schema_entry(entry)) for entry in entries]
+        await log.append(TopicPartition(topic, 0), records, time_ms)
+
+
+async def forget_schemas(
+    log: EventLog, topic: str, entries: Sequence[SchemaEntry], time_ms: int
+) -> None:
+    """Take entries out again: their type was dropped. Raises: LogUnavailable, TopicMissing."""
+    if entries:
+        records = [LogRecord(_key(entry), None) for entry in entries]
         await log.append(TopicPartition(topic, 0), records, time_ms)
 
 
