@@ -143,6 +143,11 @@ class CorruptRecord(EventStoreError):
 class UnreadablePrefix(CorruptRecord):
     """A record with our magic whose prefix is cut short or of an unknown version or kind."""
 
+    def __init__(self, message: str, offset: int | None = None) -> None:
+        """`offset` is where it stands; None: not known here."""
+        super().__init__(message)
+        self.offset = offset
+
 
 class UnreadableBody(CorruptRecord):
     """A record whose Avro body can't be decoded; it counts, but its actor can't be rebuilt."""

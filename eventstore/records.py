@@ -53,6 +53,7 @@ import msgspec
 from eventstore.errors import UnreadablePrefix
 
 __all__ = [
+    "CLAIM_START",
     "COMMIT_HEAD",
     "FINGERPRINT_BYTES",
     "NO_CLAIM",
@@ -97,6 +98,8 @@ outcome, cause, flags, length of the type's name, which follows. For the loop th
 (`Fold.run`) and checks the rest itself; everybody else wants `decode_prefix`."""
 
 _CLAIM, _COMMIT, _RELEASE, _BARRIER = 1, 2, 3, 4
+CLAIM_START: Final = MAGIC + bytes((VERSION, _CLAIM))
+"""The bytes with which every claim begins, and no other record."""
 _HEAD = struct.Struct("<2sBB16sI")
 _CLAIM_HEAD = struct.Struct("<2sBB16sI16s16sH")
 _RELEASE_HEAD = struct.Struct("<2sBB16sIQ")

@@ -1,8 +1,8 @@
 """The schema topic: every Avro schema that a system's records, events and states are written with.
 
 `spawn.<system>._schemas` is compacted; its key is `type/role/name/fingerprint`, so nothing in it
-ever goes. A schema stands there, acknowledged, before the first record that uses it (design 3.1).
-Two nodes that write the same schema write the same entry.
+ever goes, until its type is dropped. A schema stands there, acknowledged, before the first record
+that uses it (design 3.1). Two nodes that write the same schema write the same entry.
 
 Nodes of different releases share it. An entry itself may be of a schema that this release does not
 ship: a release that changes `schema_entry` writes the new schema's own entry in the form before,
@@ -24,7 +24,7 @@ from eventstore.errors import UnknownSchema, UnreadableBody
 from eventstore.log import EventLog, LogRecord, TopicPartition
 from schemas.registry import parse_platform_schema, platform_schema
 
-__all__ = ["body_writers", "platform_entries", "read_schemas", "write_schemas"]
+__all__ = ["body_writers", "forget_schemas", "platform_entries", "read_schemas", "write_schemas"]
 
 _BODIES = ("commit_body", "claim_body", "schema_entry")
 
@@ -36,7 +36,11 @@ async def read_schemas(log: EventLog, topic: str) -> Sequence[SchemaEntry]:
     values: dict[bytes, tuple[int, bytes]] = {}
     async for chunk in log.read(at, start, end):
         for stored in chunk:
-            if stored.key is not None and stored.value is not None:
+            if stored.key is None:
+                continue
+            if stored.value is None:
+                values.pop(stored.key, None)
+            else:
                 values[stored.key] = stored.offset, stored.value
     entries: dict[bytes, SchemaEntry] = {}
     unknown: Sequence[bytes] = [*values]
@@ -96,6 +100,15 @@ def body_writers(entries: Iterable[SchemaEntry]) -> Writers:
             )
         writers[entry.fingerprint] = schema
     return writers
+
+
+async def forget_schemas(
+    log: EventLog, topic: str, entries: Sequence[SchemaEntry], time_ms: int
+) -> None:
+    """Take entries out again: their type was dropped. Raises: LogUnavailable, TopicMissing."""
+    if entries:
+        records = [LogRecord(_key(entry), None) for entry in entries]
+        await log.append(TopicPartition(topic, 0), records, time_ms)
 
 
 def _key(entry: SchemaEntry) -> bytes:

@@ -20,6 +20,9 @@
     |- ReplyGone                 it was executed, its reply is no longer stored
     |- RequestSettled            a numbered request that its session no longer waits for
     |- ActorParked               a record of this actor can't be read
+    |- NotConfirmed              a change was shown and not confirmed: nothing was done
+    |- UnknownPosition           the log has no such partition or record
+    |- RepairRefused             that way out does not fit what is there
     |- ReplayDiffers             replay gives another state than the live run did
     |- StartRefused              a node can't start
        |- InvalidSettings, InvalidTarget, PortTaken, ForeignLog, SchemaIncompatible
@@ -59,11 +62,13 @@ __all__ = [
     "NewerCodeNeeded",
     "NodeUnreachable",
     "NodeUntrusted",
+    "NotConfirmed",
     "NotStarted",
     "OutcomeUnknown",
     "PartitionStopped",
     "PortTaken",
     "Rejected",
+    "RepairRefused",
     "ReplayDiffers",
     "ReplyGone",
     "RequestSettled",
@@ -81,6 +86,7 @@ __all__ = [
     "Unavailable",
     "UnknownAction",
     "UnknownPath",
+    "UnknownPosition",
     "UnknownRevision",
     "UnknownType",
 ]
@@ -352,6 +358,24 @@ class ReplayDiffers(SpawnError):
     """What is stored gives another state than the actor had: `evolve` is not pure, for example."""
 
     code = "replay-differs"
+
+
+class NotConfirmed(SpawnError):
+    """What was to be done was shown and not confirmed; nothing was changed."""
+
+    code = "not-confirmed"
+
+
+class UnknownPosition(SpawnError):
+    """The log has no such topic, partition or record."""
+
+    code = "unknown-position"
+
+
+class RepairRefused(SpawnError):
+    """That way out does not fit what is there; nothing was changed."""
+
+    code = "repair-refused"
 
 
 class StartRefused(SpawnError):

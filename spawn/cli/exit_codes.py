@@ -6,7 +6,17 @@ from typing import Final
 
 from spawn.errors import Rejected, SpawnError
 
-__all__ = ["DONE", "FAILED", "FENCED", "INTERRUPTED", "NOT_FOUND", "UNREACHABLE", "USAGE", "of"]
+__all__ = [
+    "DONE",
+    "FAILED",
+    "FENCED",
+    "INTERRUPTED",
+    "NOT_CONFIRMED",
+    "NOT_FOUND",
+    "UNREACHABLE",
+    "USAGE",
+    "of",
+]
 
 DONE: Final = 0
 FAILED: Final = 1
@@ -15,6 +25,8 @@ USAGE: Final = 2
 FENCED: Final = 3
 NOT_FOUND: Final = 4
 UNREACHABLE: Final = 5
+NOT_CONFIRMED: Final = 6
+"""A change was shown and not confirmed; nothing was done."""
 INTERRUPTED: Final = 130
 """Ctrl-C, as shells have it: 128 + SIGINT."""
 
@@ -29,6 +41,8 @@ _BY_CODE: Final = {
     "unknown-action": NOT_FOUND,
     "unknown-revision": NOT_FOUND,
     "unknown-path": NOT_FOUND,
+    "unknown-position": NOT_FOUND,
+    "not-confirmed": NOT_CONFIRMED,
     "node-unreachable": UNREACHABLE,
     "node-untrusted": UNREACHABLE,
     "log-unreachable": UNREACHABLE,

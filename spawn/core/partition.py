@@ -156,6 +156,9 @@ class Partition:
         self.barrier_wanted = False
         """Append a Barrier even if nobody reads: somebody doubts that the claim still holds."""
         self._appending = False
+        self._observed: list[Entry] = []
+        """Own entries found valid by an `observe` that then stopped: the next one returns them."""
+        self._barrier_met = False
         self._landed_at = -1
         """Where the log says that the append in flight begins, while what is before it is read."""
         self.displaces_live_claim = False
@@ -728,11 +731,11 @@ class Partition:
         May be called piece by piece. The append in flight is over when its last record was folded,
         its Barrier likewise, with our claim still the current one: only then reads rest on it.
 
-        Raises: LossDetected, UnreadablePrefix.
+        Raises: LossDetected, UnreadablePrefix - go on with that very record once it was declared
+        void; or it stays so.
         """
         fold = self.fold
-        settled: list[Entry] = []
-        found = False
+        settled = self._observed
         for index, stored in enumerate(records):
             if stored.offset < fold.position:
                 self._verify_anchor(stored)
@@ -746,9 +749,10 @@ class Partition:
                 self.phase = Phase.FENCED
                 break
             elif stored.offset == self._landed_at and fold.anchor == (self.mine, -2):
-                found = True
-        found = found or (bool(settled) and len(settled) == len(self.inflight))
+                self._barrier_met = True
+        found = self._barrier_met or (bool(settled) and len(settled) == len(self.inflight))
         del self.inflight[: len(settled)]
+        self._observed, self._barrier_met = [], False
         if found and self._appending and self.phase is Phase.ACTIVE:
             self._appending = False
             self._lease_from = self._started

@@ -19,11 +19,11 @@ from spawn.core.behavior import Behavior
 from spawn.core.decision import EncodedState, EventData
 from spawn.core.keys import Keys
 
-__all__ = ["Base", "Step", "Tail", "apply_commit", "base_from_row", "fold_tail"]
+__all__ = ["WHOLE", "Base", "Step", "Tail", "apply_commit", "base_from_row", "fold_tail"]
 
 
 _APPLIED: Final = int(Outcome.APPLIED)
-_WHOLE: Final = Flag.STATE | Flag.DELETED
+WHOLE: Final = Flag.STATE | Flag.DELETED
 """Such a commit says the whole state: what the actor was before no longer matters."""
 
 
@@ -44,7 +44,7 @@ class Tail:
     def add(self, offset: int, value: bytes, outcome: int, flags: int) -> None:
         """Take the actor's next valid record."""
         if outcome == _APPLIED:
-            if flags & _WHOLE:
+            if flags & WHOLE:
                 self.records.clear()
             self.records.append((offset, value))
 
@@ -145,6 +145,11 @@ def apply_commit(
         if replaced is not None:
             state = behavior.decode_state(EncodedState(*replaced))
         else:
+            if commit.revision != base.revision + 1:
+                raise UnreadableBody(
+                    f"it makes revision {commit.revision}, what is known before it is revision "
+                    f"{base.revision}: a record between them is missing"
+                )
             alive = base.revision > 0 and not base.deleted
             before = base.state if alive else behavior.initial(actor_id)
             state = behavior.evolve(actor_id, before, [EventData(*event) for event in events])

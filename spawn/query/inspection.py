@@ -23,7 +23,7 @@ from spawn.core.decision import EventData
 from spawn.core.fold import Fold
 from spawn.core.ids import Position, partition_of
 from spawn.core.schema_entries import teach
-from spawn.core.tail import Base, apply_commit
+from spawn.core.tail import WHOLE, Base, apply_commit
 from spawn.query.catalog import Catalog
 from spawn.query.starts import find_start, step_through
 
@@ -202,8 +202,13 @@ class History:
 
     def _state_after(self, record: HistoryRecord) -> Any:
         """Fold a record with the type's code; None where there is no state (or none is known)."""
-        if self._base is None or self._behavior is None:
+        if self._behavior is None:
             return None
+        if self._base is None:
+            if not record.commit.flags & WHOLE or record.commit.outcome != Outcome.APPLIED:
+                return None
+            # Known again, whatever could not be read before.
+            self._base, self.state_problem = Base(None, record.commit.revision - 1, False), ""
         if record.commit.outcome == Outcome.APPLIED:
             try:
                 step = apply_commit(

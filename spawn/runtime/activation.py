@@ -21,6 +21,7 @@ from eventstore.errors import (
 )
 from eventstore.history import walk_back
 from eventstore.log import EventLog, TopicPartition
+from eventstore.lookahead import look_ahead
 from eventstore.records import NO_PREVIOUS, Commit, Outcome, StoredRecord
 from eventstore.rows import ActorName, ActorRow, KeyRow, Loaded
 from eventstore.snapshots import SnapshotStore
@@ -30,7 +31,7 @@ from spawn.core.checkpoint import CheckpointUnreadable, restore_fold
 from spawn.core.fold import Fold, LossDetected
 from spawn.core.keys import BoundKey, Keys
 from spawn.core.partition import Partition
-from spawn.core.tail import Base, base_from_row, fold_tail
+from spawn.core.tail import WHOLE, Base, base_from_row, fold_tail
 from spawn.errors import NotStarted, PartitionStopped, SpawnError
 from spawn.runtime.outcomes import unreadable
 from spawn.runtime.schema_book import SchemaBook
@@ -139,7 +140,12 @@ class Activation:
         start = fold.position
         async for chunk in self._log.read(self._at, start, end):
             for index, record in enumerate(chunk):
-                commit = fold.step(record, chunk, index)
+                try:
+                    commit = fold.step(record, chunk, index)
+                except (LossDetected, UnreadablePrefix) as error:
+                    if not await look_ahead(self._log, self._at, fold, error.offset):
+                        raise
+                    commit = fold.step(record)
                 if commit is not None:
                     lost.append((commit, record))
         machine.residents.store_went_back(start, lost)
@@ -226,17 +232,20 @@ async def refold(
     offset: int,
     schemas: SchemaBook,
 ) -> Base:
-    """Fold an actor's whole history up to the record at `offset`; no snapshot is looked at.
+    """Fold an actor's history up to the record at `offset`; no snapshot is looked at.
+
+    It begins at the last record that says the whole state, or at the first.
 
     Raises: CorruptRecord (a record can't be read, position named; or the log is not kept that far
     back), LogUnavailable, LogRefused.
     """
+    records: list[tuple[int, bytes]] = []
     try:
-        records = [
-            (record.offset, record.value)
-            async for record in walk_back(log, at, behavior.type, key, offset)
-            if record.commit.outcome == Outcome.APPLIED
-        ]
+        async for record in walk_back(log, at, behavior.type, key, offset):
+            if record.commit.outcome == Outcome.APPLIED:
+                records.append((record.offset, record.value))
+                if record.commit.flags & WHOLE:
+                    break  # what the actor was before no longer matters
     except OffsetGone as error:
         raise UnreadableBody(f"its history is no longer in the log: {error}") from error
     records.reverse()

@@ -18,6 +18,7 @@ from eventstore.errors import (
     UnreadablePrefix,
 )
 from eventstore.log import LogRecord, TopicPartition
+from eventstore.lookahead import look_ahead
 from eventstore.records import Claim, Prefix, StoredRecord, decode_prefix, encode_claim
 from eventstore.rows import Checkpoint
 from spawn.core.behavior import Behavior
@@ -29,7 +30,7 @@ from spawn.runtime.context import NodeContext
 from spawn.runtime.partition_log import PartitionLogger
 from spawn.runtime.waiting import Backoff
 
-__all__ = ["OwnRecord", "PartitionLost", "append_claim", "read_owner", "take_over"]
+__all__ = ["OwnRecord", "PartitionLost", "append_claim", "fold_all", "read_owner", "take_over"]
 
 _LOGGER: Final = "spawn.partition"
 
@@ -119,7 +120,7 @@ async def take_over(
 async def _read_to_end(context: NodeContext, at: TopicPartition, machine: Partition) -> None:
     checkpoint = await context.store.checkpoint(at)
     start, end = await _bounds(context, at, 0 if checkpoint is None else checkpoint.offset)
-    checkpoint = await _usable(context, at, checkpoint, end)
+    checkpoint = await _usable(context, at, checkpoint, start, end)
     try:
         first = machine.restore(checkpoint, start)
     except CheckpointUnreadable as error:
@@ -130,13 +131,35 @@ async def _read_to_end(context: NodeContext, at: TopicPartition, machine: Partit
     try:
         async for chunk in context.log.read(at, first, end):
             for index in range(0, len(chunk), _REPLAY_SLICE):
-                machine.replay(chunk[index : index + _REPLAY_SLICE])
+                records = chunk[index : index + _REPLAY_SLICE]
+                await fold_all(context, at, machine, records, machine.replay)
                 await asyncio.sleep(0)
     except LossDetected as error:
         if checkpoint is not None and not await _knows(context, at, checkpoint.log_id, start, end):
             what = f"the snapshots of {at} are of another log than the one there now"
             raise _foreign_snapshots(at, checkpoint, what) from error
         raise
+
+
+async def fold_all(
+    context: NodeContext,
+    at: TopicPartition,
+    machine: Partition,
+    records: Sequence[StoredRecord],
+    take: Callable[[Sequence[StoredRecord]], object],
+) -> None:
+    """Give records to the machine by one of its methods; look ahead for those it can't pass.
+
+    Raises: LossDetected, UnreadablePrefix - no Claim to the log's end declares it void.
+    """
+    while True:
+        try:
+            take(records)
+            return
+        except (LossDetected, UnreadablePrefix) as error:
+            if not await look_ahead(context.log, at, machine.fold, error.offset):
+                raise
+            records = [each for each in records if each.offset >= (error.offset or 0)]
 
 
 async def _bounds(context: NodeContext, at: TopicPartition, least: int) -> tuple[int, int]:
@@ -155,11 +178,19 @@ async def _bounds(context: NodeContext, at: TopicPartition, least: int) -> tuple
 
 
 async def _usable(
-    context: NodeContext, at: TopicPartition, checkpoint: Checkpoint | None, end: int
+    context: NodeContext, at: TopicPartition, checkpoint: Checkpoint | None, start: int, end: int
 ) -> Checkpoint | None:
-    """Return the checkpoint unless it is of a log that is longer than this one ever was."""
-    if checkpoint is None or checkpoint.offset <= end:
+    """Return the checkpoint unless it is of a log that is longer than this one ever was.
+
+    Raises: LossDetected - records behind the checkpoint are no longer kept.
+    """
+    if checkpoint is None or start <= checkpoint.offset <= end:
         return checkpoint
+    if checkpoint.offset < start:
+        raise LossDetected(
+            f"the snapshots reach offset {checkpoint.offset}, the log begins at {start}: the "
+            "records between them are gone"
+        )
     if context.settings.discard_stale_snapshots:
         await context.store.discard(at)
         if at.topic not in context.discarded:
@@ -196,6 +227,14 @@ async def _knows(
     return claims == 0
 
 
+def _is_unreadable(stored: StoredRecord) -> bool:
+    try:
+        decode_prefix(stored.value)
+    except UnreadablePrefix:
+        return True
+    return False
+
+
 def _readable(stored: StoredRecord) -> Prefix | None:
     try:
         return decode_prefix(stored.value)
@@ -210,8 +249,8 @@ async def _refuse_foreign(context: NodeContext, at: TopicPartition, start: int, 
     async for chunk in context.log.read(at, start, start + 1):
         for stored in chunk:
             owner = await _owner_of(context, at, stored)
-            if owner is None and start > 0:
-                return  # the oldest record kept is no claim; nothing can be told
+            if owner is None and (start > 0 or _is_unreadable(stored)):
+                return  # the oldest record kept is no claim, or can't be read: nothing is told
             if owner is None or owner.system != context.system:
                 whose = "no Spawn system" if owner is None else f"system {owner.system!r}"
                 raise ForeignLog(
@@ -273,7 +312,7 @@ async def _claim(context: NodeContext, at: TopicPartition, machine: Partition, r
     if own.offset > machine.fold.position:
         async for chunk in context.log.read(at, machine.fold.position, own.offset):
             between += chunk
-    machine.replay([*between, own])
+    await fold_all(context, at, machine, [*between, own], machine.replay)
     if not machine.owned:
         raise await lost_to(context, at, machine)
 

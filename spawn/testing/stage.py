@@ -323,9 +323,10 @@ class Stage:
         base = await self._log.append(self._at, records, self.clock.time_us() // 1000)
         entries = machine.acknowledged(base)
         assert entries is not None, "nobody else writes this log"
-        for entry, record in zip(entries, records, strict=False):  # a Barrier is no entry
+        # A Barrier is no entry.
+        for entry, (_, value) in zip(entries, append.records, strict=False):
             if entry.outcome == RecordOutcome.APPLIED:
-                self._replays[entry.actor.id].add(entry, record.value)
+                self._replays[entry.actor.id].add(entry, value)
         return entries
 
 
