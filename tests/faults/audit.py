@@ -19,6 +19,7 @@ from eventstore.log import TopicPartition
 from eventstore.postgres_snapshots import PostgresSnapshots
 from eventstore.records import (
     NO_CLAIM,
+    Barrier,
     Claim,
     Commit,
     Outcome,
@@ -110,7 +111,8 @@ class _Partition:
                 )
             case _:
                 pass
-        self._audit.records[name if is_valid else f"void {name}"] += 1
+        is_void = not is_valid and not isinstance(record, Barrier)  # which never counts
+        self._audit.records[f"void {name}" if is_void else name] += 1
 
     def _counts(self, record: Commit | Release) -> bool:
         is_current = record.claim == self._claim and not self._is_released

@@ -29,6 +29,7 @@ import msgspec
 
 from tests.faults.connection import Answer, Connection, request
 from tests.faults.history import NEVER, Attempt, Outcome, write_history
+from tests.faults.pool import Pool
 
 __all__ = ["Orders", "Progress"]
 
@@ -36,8 +37,6 @@ _now: Final = time.monotonic
 _PROGRESS_S: Final = 0.1
 _AGAIN_S: Final = 0.02
 """Before a caller that was refused, or reaches nobody, tries again."""
-_CONNECTIONS_MAX: Final = 400
-"""To one node; a node that is frozen for long takes one for each operation."""
 _KEYED_FOR_S: Final = 15.0
 """A write with a key is sent again so long."""
 _LATE_S: Final = 3.0
@@ -72,62 +71,6 @@ class Progress(msgspec.Struct):
     failed: int
     last_success: list[float]
     """By partition; 0: none yet."""
-
-
-class _Node:
-    """The connections to one node."""
-
-    def __init__(self, name: str, port: int) -> None:
-        self.name = name
-        self._port = port
-        self._idle: list[Connection] = []
-        self._open: set[Connection] = set()
-        self._connecting = 0
-        self.is_wanted = True
-
-    async def connection(self) -> Connection | None:
-        """Return a connection that is free; None: there is none to be had."""
-        if self._idle:
-            return self._idle.pop()
-        if len(self._open) + self._connecting >= _CONNECTIONS_MAX:
-            return None
-        self._connecting += 1
-        try:
-            _, made = await asyncio.get_running_loop().create_connection(
-                lambda: Connection(self._free, self._lost), "127.0.0.1", self._port
-            )
-        except OSError:
-            return None
-        finally:
-            self._connecting -= 1
-        self._open.add(made)
-        return made
-
-    def take_idle(self) -> Connection | None:
-        """Return a connection that is free already."""
-        return self._idle.pop() if self._idle else None
-
-    def _free(self, connection: Connection) -> None:
-        if self.is_wanted:
-            self._idle.append(connection)
-        else:
-            connection.close()
-
-    def _lost(self, connection: Connection) -> None:
-        self._open.discard(connection)
-        with contextlib.suppress(ValueError):
-            self._idle.remove(connection)
-
-    def leave(self) -> None:
-        """Open no more; what is asked may still be answered."""
-        self.is_wanted = False
-        for each in self._idle:
-            each.close()
-
-    def close(self) -> None:
-        """End all connections."""
-        for each in list(self._open):
-            each.close()
 
 
 class _Caller:
@@ -177,7 +120,7 @@ class _Caller:
         else:
             self._load.aside(self._connect(node))
 
-    async def _connect(self, node: _Node) -> None:
+    async def _connect(self, node: Pool) -> None:
         connection = None
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(self._patience()):
@@ -199,7 +142,7 @@ class _Caller:
         else:
             self._load.over(self, succeeded=False)
 
-    def _send(self, node: _Node, connection: Connection) -> None:
+    def _send(self, node: Pool, connection: Connection) -> None:
         sent = _now()
         timeout_s = self._load.orders.timeout_s
         if sent >= self._patience():
@@ -254,7 +197,7 @@ class _Waiting:
 
     __slots__ = ("_caller", "_node", "_sent", "timer")
 
-    def __init__(self, caller: _Caller, node: _Node, sent: float) -> None:
+    def __init__(self, caller: _Caller, node: Pool, sent: float) -> None:
         self._caller, self._node, self._sent = caller, node, sent
         self.timer: asyncio.TimerHandle | None = None
 
@@ -310,8 +253,8 @@ class _Load:
         self.orders = orders
         self.dice = random.Random(orders.seed)
         self.loop = asyncio.get_running_loop()
-        self.nodes: Sequence[_Node] = []
-        self._left: list[_Node] = []
+        self.nodes: Sequence[Pool] = []
+        self._left: list[Pool] = []
         self.attempts: list[Attempt] = []
         self.waiting: set[_Waiting] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -332,7 +275,7 @@ class _Load:
         wanted = []
         for name, port in orders.nodes.items():
             node = known.pop(name, None)
-            wanted.append(node if node is not None else _Node(name, port))
+            wanted.append(node if node is not None else Pool(name, port))
         for node in known.values():
             node.leave()
             self._left.append(node)

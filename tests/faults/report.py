@@ -107,10 +107,13 @@ def judge(case: str, played: Played, timeout_s: float) -> Row:
         flaws=flaws,
         problems=[*played.problems, *audit.problems],
     )
-    span = {"name": "", "began": played.began, "ended": played.ended, "limit": None}
-    row.gap_s = value_of(Watch(measure=Measure.GAP, **span), counted)  # type: ignore[arg-type]
-    row.key_gap_s = value_of(Watch(measure=Measure.KEY_GAP, **span), counted)  # type: ignore[arg-type]
-    row.p99_ms = value_of(Watch(measure=Measure.P99, **span), counted)  # type: ignore[arg-type]
+    row.gap_s, row.key_gap_s, row.p99_ms = (
+        value_of(
+            Watch(name="", measure=each, began=played.began, ended=played.ended, limit=None),
+            counted,
+        )
+        for each in (Measure.GAP, Measure.KEY_GAP, Measure.P99)
+    )
     by_name: defaultdict[tuple[str, Measure, float | None], list[float]] = defaultdict(list)
     for watch in played.watches:
         key = (watch.name, watch.measure, watch.limit)

@@ -37,6 +37,8 @@ async def _play(stage: Stage) -> None:
     for name in nodes:
         clocks[name].set(-_HOUR_S)
     killed = await node.kill()
+    if not stage.cluster.running:
+        await stage.cluster.start(node.name)
     await stage.serves_again(killed, own)
     stage.watch("its partitions serve again", Measure.GAP, killed, None, own)
     for clock in clocks.values():
