@@ -138,6 +138,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--slack", type=float, default=1.0, help="a busy machine: limits count times this"
     )
+    parser.add_argument(
+        "--plant", default="", help="a bug (tests/simulation/plants.py) that must be found"
+    )
     parser.add_argument("--keep", type=Path, help="leave histories and logs in this folder")
     options = parser.parse_args()
     if unknown := [name for name in options.cases if name not in _CASES]:
@@ -156,6 +159,7 @@ def _run(given: argparse.Namespace) -> int:
         runs=given.runs,
         seed=given.seed,
         is_short=given.short,
+        plant=given.plant,
     )
     folder = given.keep or Path(tempfile.mkdtemp(prefix="spawn-faults-"))
     folder.mkdir(parents=True, exist_ok=True)

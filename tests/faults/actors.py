@@ -1,14 +1,27 @@
-"""The actors under load: what they were given can be told from their state, exactly and cheaply."""
+"""The actors under load: what they were given can be told from their state, exactly and cheaply.
+
+A node whose environment names a planted bug has it from here: the runs have to find it.
+"""
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
+from typing import Final
 
 from spawn import Actor, action, actor
 from tests.faults.digest import EMPTY, chained
 
-__all__ = ["Added", "Ledger", "Page"]
+__all__ = ["PLANT", "Added", "Ledger", "Page"]
+
+PLANT: Final = "FAULTS_PLANT"
+"""Variable with the name of a bug in the simulation's list."""
+
+if planted := os.environ.get(PLANT):
+    from tests.simulation.plants import PLANTS
+
+    PLANTS[planted]()
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from tests.faults.actors import PLANT
 from tests.faults.clock import VARIABLE, Clock
 from tests.faults.gate import Gate
 from tests.faults.servers import Servers
@@ -68,8 +69,10 @@ class Node:
         """Whether its process lives, frozen or not."""
         return self._process is not None and self._process.returncode is None
 
-    async def start(self, settings: Mapping[str, object], preload: Path | None = None) -> None:
-        """Start its process; return at once."""
+    async def start(
+        self, settings: Mapping[str, object], preload: Path | None = None, plant: str = ""
+    ) -> None:
+        """Start its process, with a planted bug on demand; return at once."""
         assert not self.is_running
         if self._servers.kafka_gate is not None and self.mesh_gate is None:
             self.mesh_gate = Gate(self.mesh_port, lambda: self._servers.pids)
@@ -90,6 +93,8 @@ class Node:
         if preload is not None:
             environment["LD_PRELOAD"] = str(preload)
             environment[VARIABLE] = str(Clock(self._folder / f"{self.name}.clock").file)
+        if plant:
+            environment[PLANT] = plant
         self.started = time.monotonic()
         self._process = KeptProcess(
             [sys.executable, "-c", _MAIN, "run", str(_ACTORS)],
@@ -174,6 +179,8 @@ class Cluster:
         self.settings: dict[str, object] = {"SYSTEM": system}
         self.preload: Path | None = None
         """A library that nodes are started with."""
+        self.plant = ""
+        """A bug that nodes are started with."""
         self._folder = folder
 
     @property
@@ -190,7 +197,7 @@ class Cluster:
         for name in names:
             if name not in self.nodes:
                 self.nodes[name] = Node(name, self._folder, self.servers)
-            await self.nodes[name].start(self.settings, self.preload)
+            await self.nodes[name].start(self.settings, self.preload, self.plant)
 
     async def owners(self) -> dict[int, str]:
         """Return who serves which partition, as the nodes that answer say."""

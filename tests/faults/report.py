@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from tests.faults.checker import COLUMNS, Flaw, check
+from tests.faults.checker import COLUMNS, Flaw, Kind, check
 from tests.faults.figures import Measure, Operation, Watch, operations_of, percentile, value_of
 from tests.faults.history import NEVER, Attempt, Outcome
 from tests.faults.stage import Played
 
 __all__ = ["Expected", "Row", "judge", "lines_of", "table"]
 
-_FLAWS_SHOWN: Final = 10
+_FLAWS_SHOWN: Final = 4
+"""Of each kind."""
 _SLOW_SEND_MS: Final = 20.0
 """A load that sends so late measures itself."""
 
@@ -195,9 +196,11 @@ def _cells(row: Row, slack: float) -> tuple[str, ...]:
 def lines_of(row: Row, slack: float) -> list[str]:
     """Return what there is to say of a case besides its row."""
     said = [f"  {each.text(slack)}" for each in row.expected]
-    said += [f"  FLAW {flaw}" for flaw in row.flaws[:_FLAWS_SHOWN]]
-    if len(row.flaws) > _FLAWS_SHOWN:
-        said.append(f"  ... and {len(row.flaws) - _FLAWS_SHOWN} flaws more")
+    for kind in Kind:
+        found = [flaw for flaw in row.flaws if flaw.kind is kind]
+        said += [f"  FLAW {flaw}" for flaw in found[:_FLAWS_SHOWN]]
+        if len(found) > _FLAWS_SHOWN:
+            said.append(f"  ... and {len(found) - _FLAWS_SHOWN} more: {kind.text}")
     said += [f"  PROBLEM {problem}" for problem in row.problems]
     said += [f"  {note}" for note in row.notes]
     return said

@@ -41,6 +41,8 @@ class Options(NamedTuple):
     """Repetitions of a case's fault; 0: the case's own number."""
     seed: int = 1
     is_short: bool = False
+    plant: str = ""
+    """A bug of the simulation's list, which the runs should find."""
 
 
 class Played(NamedTuple):
@@ -65,6 +67,7 @@ class Stage:
         self.dice = random.Random(options.seed)
         self.folder = folder
         self.cluster = Cluster(servers, folder, system, options.partitions)
+        self.cluster.plant = options.plant
         self.actors = actors_by_partition(options.partitions, _ACTORS_EACH)
         self.load = Load(
             Orders(
