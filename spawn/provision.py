@@ -14,7 +14,7 @@ from eventstore.log import EventLog, LogAdmin, TopicSettings, TopicState
 from eventstore.schema_topic import read_schemas, write_schemas
 from eventstore.snapshots import SnapshotStore
 from spawn.core.behavior import Behavior, SchemaUse
-from spawn.core.ids import schemas_topic, topic_of
+from spawn.core.ids import nodes_topic, schemas_topic, topic_of
 from spawn.errors import StartRefused
 
 __all__ = ["TopicProblem", "ensure_schemas", "ensure_topics", "event_topics", "topic_problems"]
@@ -74,9 +74,9 @@ async def ensure_topics(
     Raises: StartRefused (something is missing and may not be created, or can't be used),
     LogUnavailable, LogRefused, SnapshotsUnavailable.
     """
-    schemas = schemas_topic(system)
-    existing = await admin.describe([*wanted, schemas])
-    missing = [topic for topic in (*wanted, schemas) if topic not in existing]
+    compacted = (schemas_topic(system), nodes_topic(system))
+    existing = await admin.describe([*wanted, *compacted])
+    missing = [topic for topic in (*wanted, *compacted) if topic not in existing]
     if missing and not create:
         raise StartRefused(
             f"missing topics: {', '.join(missing)}",
@@ -87,11 +87,11 @@ async def ensure_topics(
             topic: TopicSettings(
                 partitions=wanted.get(topic, 1),
                 replication=replication,
-                compacted=topic == schemas,
+                compacted=topic in compacted,
             )
             for topic in missing
         })  # fmt: skip
-        existing = await admin.describe([*wanted, schemas])
+        existing = await admin.describe([*wanted, *compacted])
     if await admin.brokers() == 1:
         say("warning: one broker: what it acknowledged is lost with its disk")
     for topic in wanted:

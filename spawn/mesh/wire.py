@@ -45,6 +45,7 @@ __all__ = [
     "Redirect",
     "Refusal",
     "Reply",
+    "Standing",
     "decode_frame",
     "encode_frame",
     "encode_message",
@@ -229,8 +230,8 @@ class HandoverAnswer(_Wire, tag=11, frozen=True, gc=False):
 
     id: int
     answer: str
-    """`ready`: it starts nothing more there. `released`: its Release stands in the log. `refused`:
-    it stays the owner, or never was."""
+    """`released`: it serves the partition no more, and has written a Release if it could;
+    `refused`: it stays the owner; `not-owner`: it is not."""
     epoch: int
     """Of the old owner's claim."""
     offset: int = -1
@@ -246,6 +247,14 @@ class Opinion(_Wire, tag=12, frozen=True, gc=False):
     """`refused`, `reset`, `silent`; empty: it is reached again."""
 
 
+class Standing(_Wire, tag=64, frozen=True, gc=False):
+    """How the sender stands, said when a link has opened and when it changes."""
+
+    standing: str
+    """`serving`; `unfit`: it reaches log or database no more; `leaving`: it hands everything over.
+    Another word counts as `serving`."""
+
+
 Message = (
     Hello
     | Bye
@@ -259,6 +268,7 @@ Message = (
     | Handover
     | HandoverAnswer
     | Opinion
+    | Standing
 )
 
 
@@ -272,7 +282,7 @@ _KINDS: Final = frozenset(
     kind.__struct_config__.tag
     for kind in (
         *(Hello, Bye, Ping, Pong, Invoke, Reply, Refusal, Redirect),
-        *(OwnerNews, Handover, HandoverAnswer, Opinion),
+        *(OwnerNews, Handover, HandoverAnswer, Opinion, Standing),
     )
 )
 _encoder: Final = msgspec.msgpack.Encoder()

@@ -19,7 +19,7 @@ from spawn.core.ids import Position
 from spawn.core.numbering import Drawn, Numbers
 from spawn.core.told_errors import RECORDED
 from spawn.errors import Draining, Fenced, NodeUnreachable, OutcomeUnknown, Rejected, SpawnError
-from spawn.mesh.link import Ended, Link
+from spawn.mesh.link import Ended, Link, Mesh, Receiver
 from spawn.mesh.peers import Peers
 from spawn.mesh.refusals import error_of
 from spawn.mesh.wire import (
@@ -70,20 +70,18 @@ class Router:
     def __init__(
         self,
         dispatcher: NodeDispatcher,
-        endpoint: str,
         now: Callable[[], float],
         dice: Callable[[], float],
         time_us: Callable[[], int],
         new_id: Callable[[], bytes],
-        hint: Callable[[TopicPartition], str],
     ) -> None:
-        """`endpoint` is where this node's mesh is reached; `peers` wants a mesh (`Peers.use`).
-
-        `hint` gives the endpoint of the node that should own a partition; empty: nobody knows.
-        """
-        self._hint = hint
+        """Prepare it; it wants a mesh (`use`) before anything is sent."""
         self._dispatcher = dispatcher
-        self._endpoint = endpoint
+        self._endpoint = ""
+        self.beside: list[Receiver] = []
+        """Who else is told what links bring, after the router."""
+        self.hint: Callable[[TopicPartition], str] = lambda at: ""
+        """Gives the endpoint of the node that should own a partition; empty: nobody knows."""
         self._time_us = time_us
         self._new_id = new_id
         self._loop = asyncio.get_running_loop()
@@ -95,6 +93,11 @@ class Router:
         self._numbers: dict[TopicPartition, Numbers] = {}
         self._session = new_id()
         self._retries: dict[TopicPartition, asyncio.TimerHandle] = {}
+
+    def use(self, mesh: Mesh) -> None:
+        """Take this node's mesh, whose receiver `peers` is."""
+        self._endpoint = mesh.hello.endpoint
+        self.peers.use(mesh)
 
     # --- Elsewhere -------------------------------------------------------------------------------
 
@@ -132,7 +135,7 @@ class Router:
             self._dispatcher.submit_here(command, at)
             return
         owner = self.owners.of(at)
-        endpoint = owner.endpoint or self._hint(at)
+        endpoint = owner.endpoint or self.hint(at)
         if not endpoint or endpoint == self._endpoint:
             self._park(forwarded)
             return
@@ -239,6 +242,8 @@ class Router:
         ]
         if mine:
             link.post(OwnerNews(mine))
+        for receiver in self.beside:
+            receiver.opened(link)
 
     def received(self, link: Link, messages: Sequence[Message]) -> None:
         sent = self._sent.get(link, {})
@@ -262,6 +267,8 @@ class Router:
                         self.learn(at, owner.epoch, owner.endpoint)
                 case _:
                     pass
+        for receiver in self.beside:
+            receiver.received(link, messages)
 
     def _redirected(self, forwarded: _Forwarded, told: Redirect) -> None:
         known = self.owners.of(forwarded.at)
@@ -277,6 +284,8 @@ class Router:
             if number in unsent:
                 forwarded.copies -= 1
             self._park(forwarded)
+        for receiver in self.beside:
+            receiver.ended(link, ended)
 
     def _tell(self, owners: list[Owner]) -> None:
         for link in self.peers.links():

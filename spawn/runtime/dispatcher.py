@@ -89,8 +89,8 @@ class NodeDispatcher:
         self._by_place = {w.at: w for each in served.values() for w in each.workers}
         self.elsewhere: Elsewhere | None = None
         """Other nodes; None: this one serves everything."""
-        self.not_ready: list[str] = []
-        """Why the node as a whole is not ready; the node writes it."""
+        self.not_ready: Callable[[], Sequence[str]] = list
+        """Why the node as a whole is not ready; the node gives it."""
 
     # --- Dispatcher ------------------------------------------------------------------------------
 
@@ -348,7 +348,7 @@ class NodeDispatcher:
 
     def statistics(self) -> NodeStatistics:
         workers = {w.at: w for served in self._served.values() for w in served.workers}
-        return node_statistics(self._context, list(workers.values()), self._watch, self.not_ready)
+        return node_statistics(self._context, list(workers.values()), self._watch, self.not_ready())
 
     # --- checks ----------------------------------------------------------------------------------
 

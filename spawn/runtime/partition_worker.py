@@ -9,7 +9,7 @@ Over 400 lines: the whole life of a partition on its node stands in one place.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 from eventstore.errors import LogError, LogUnavailable, SnapshotError
@@ -40,7 +40,10 @@ from spawn.runtime.partition_log import PartitionLogger
 from spawn.runtime.takeover import PartitionLost, take_over
 from spawn.runtime.tasks import first_error
 
-__all__ = ["PartitionWorker"]
+__all__ = ["ELSEWHERE", "PartitionWorker"]
+
+ELSEWHERE: Final = "elsewhere"
+"""The phase that is told of a partition that another node is to serve."""
 
 _ENDING: Final = (Phase.FENCED, Phase.STOPPED)
 """Between the loss of a partition and the end of its tasks calls wait for the next owner."""
@@ -66,6 +69,8 @@ class PartitionWorker:
         self.active = asyncio.Event()
         self.settled = asyncio.Event()
         """Set once it was active for the first time, or is refused for good."""
+        self.is_elsewhere = False
+        """It is another node's to serve, as far as this one knows."""
         self._waiting: list[Command] = []
         self._refusal: SpawnError | None = None
         """Why calls are refused at once: stopped, fenced or draining."""
@@ -81,8 +86,12 @@ class PartitionWorker:
 
     # --- life ------------------------------------------------------------------------------------
 
-    async def serve(self, reason: str) -> None:
+    async def serve(
+        self, reason: str, may_claim: Callable[[TopicPartition], Awaitable[None]]
+    ) -> None:
         """Take the partition over and serve it; ends only by an exception or by cancellation.
+
+        `may_claim` is awaited between the reading of the log and the claim.
 
         Commands without an outcome are kept and run again by the next `serve`, unless `refuse`
         comes first.
@@ -91,7 +100,7 @@ class PartitionWorker:
         """
         context = self._context
         try:
-            machine = await self._take_over(reason)
+            machine = await self._take_over(reason, may_claim)
             async with asyncio.TaskGroup() as tasks:
                 self._appends = Appends(
                     context, self.at, machine, self.counts, self._settle, self._resumed
@@ -136,9 +145,13 @@ class PartitionWorker:
         finally:
             self._end()
 
-    async def _take_over(self, reason: str) -> Partition:
+    async def _take_over(
+        self, reason: str, may_claim: Callable[[TopicPartition], Awaitable[None]]
+    ) -> Partition:
         started = self._now()
-        machine = await take_over(self._context, self.at, self._behaviors, reason, self._keep)
+        machine = await take_over(
+            self._context, self.at, self._behaviors, reason, may_claim, self._keep
+        )
         seconds = self._now() - started
         self.counts.takeover_seconds.observe(seconds)
         position = machine.fold.position
@@ -486,7 +499,7 @@ class PartitionWorker:
         return PartitionStatistics(
             topic=self.at.topic,
             partition=self.at.partition,
-            phase=machine.phase.value,
+            phase=ELSEWHERE if self.is_elsewhere else machine.phase.value,
             epoch=machine.fold.fence.epoch,
             position=machine.fold.position,
             checkpoint=machine.residents.base,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple
 
 from eventstore.codec import ClaimBody, decode_claim_body, encode_claim_body
@@ -63,10 +63,12 @@ async def take_over(
     at: TopicPartition,
     behaviors: Sequence[Behavior],
     reason: str,
+    may_claim: Callable[[TopicPartition], Awaitable[None]],
     keep: Callable[[Partition], None],
 ) -> Partition:
     """Read the partition, claim it, wait out the old owner's lease; return it active.
 
+    `may_claim` is awaited between reading and claiming: an owner that hands over goes on meanwhile.
     `keep` is shown each machine as soon as it exists, for statistics. While log or store do not
     answer it tries again for as long as it is let.
 
@@ -84,6 +86,8 @@ async def take_over(
         try:
             async with context.takeovers:
                 await _read_to_end(context, at, machine)
+            await may_claim(at)
+            async with context.takeovers:
                 await _claim(context, at, machine, reason)
         except (LogUnavailable, SnapshotError) as error:
             if isinstance(error, LogUnavailable):

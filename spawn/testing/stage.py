@@ -31,6 +31,7 @@ from spawn.runtime.debugger import Debugger
 from spawn.runtime.execution import Execution
 from spawn.runtime.flushing import Flusher
 from spawn.runtime.outcomes import fail, settle
+from spawn.runtime.placement import Everything
 from spawn.runtime.takeover import take_over
 from spawn.sdk.actor import Actor as ActorClass
 from spawn.sdk.behavior import ClassBehavior
@@ -291,7 +292,12 @@ class Stage:
 
     async def _open(self, behavior: ClassBehavior) -> Partition:
         machine = await take_over(
-            self._context, self._at, [behavior], "test", lambda _machine: None
+            self._context,
+            self._at,
+            [behavior],
+            "test",
+            Everything().may_claim,
+            lambda _machine: None,
         )
         # Else actors of an empty log would not be activated, as those of any other log are.
         machine.residents.all_in_memory = False

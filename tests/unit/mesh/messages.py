@@ -20,6 +20,7 @@ from spawn.mesh.wire import (
     Redirect,
     Refusal,
     Reply,
+    Standing,
 )
 
 __all__ = ["KINDS", "messages"]
@@ -53,6 +54,7 @@ KINDS: dict[type[Message], st.SearchStrategy[Message]] = {
     Handover: st.builds(Handover, _number, _text, _number, _text),
     HandoverAnswer: st.builds(HandoverAnswer, _number, _text, _number, st.just(-1), _text),
     Opinion: st.builds(Opinion, _text, _text),
+    Standing: st.builds(Standing, _text),
 }
 
 messages: st.SearchStrategy[Message] = st.one_of(*KINDS.values())
