@@ -1,0 +1,78 @@
+"""When all is over: each actor read once more through each node, for the checker."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from tests.faults.connection import Answer, Connection, request
+from tests.faults.history import Attempt, Outcome
+
+__all__ = ["read_actors"]
+
+_TIMEOUT_S: Final = 10.0
+_TRIES: Final = 20
+_AGAIN_S: Final = 0.2
+
+
+async def read_actors(
+    node: str, port: int, actors: Sequence[Sequence[str]], first: int
+) -> tuple[list[Attempt], list[str]]:
+    """Read actors, given by partition, through one node; return what was seen, and what failed.
+
+    `first` is the number of the first read; others may have none of those from there.
+    """
+    seen: list[Attempt] = []
+    problems: list[str] = []
+    loop = asyncio.get_running_loop()
+    number = first
+    for partition, ids in enumerate(actors):
+        for actor in ids:
+            number += 1
+            answer, sent = None, time.monotonic()
+            for _ in range(_TRIES):
+                sent = time.monotonic()
+                answer = await _look(loop, port, actor)
+                if answer is not None and answer.status == 200:
+                    break
+                await asyncio.sleep(_AGAIN_S)
+            if answer is None or answer.status != 200:
+                problems.append(f"{node}: {actor} can't be read in the end: {answer}")
+                continue
+            seen.append(
+                Attempt(
+                    number,
+                    actor,
+                    partition,
+                    False,
+                    sent,
+                    sent,
+                    time.monotonic(),
+                    node,
+                    Outcome.DONE,
+                    answer.revision,
+                    int(answer.body),
+                    answer.offset,
+                )
+            )
+    return seen, problems
+
+
+async def _look(loop: asyncio.AbstractEventLoop, port: int, actor: str) -> Answer | None:
+    """Return the answer to one read; None: there was none."""
+    answered: asyncio.Future[Answer | None] = loop.create_future()
+    try:
+        async with asyncio.timeout(_TIMEOUT_S):
+            _, connection = await loop.create_connection(
+                lambda: Connection(lambda _: None, lambda _: None), "127.0.0.1", port
+            )
+            try:
+                content = request(f"/v1/actors/Ledger/{actor}/look", "", int(_TIMEOUT_S * 1000))
+                connection.ask(content, answered.set_result)
+                return await answered
+            finally:
+                connection.close()
+    except (OSError, TimeoutError):
+        return None
