@@ -99,9 +99,18 @@ class _Wire(msgspec.Struct, omit_defaults=True):
     behind the end of the one before, its length, its epoch."""
 
 
+class _Given(msgspec.Struct, array_like=True):
+    """An assignment; what a leader of a newer release adds at the end is passed over."""
+
+    checksum: int
+    partitions: list[list[int]]
+    """For each topic of which something is given: its number, then for each range how far it begins
+    behind the end of the one before, and its length."""
+
+
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(_Wire)
-_assignment_decoder = msgspec.msgpack.Decoder(tuple[int, list[list[int]]])
+_assignment_decoder = msgspec.msgpack.Decoder(_Given)
 
 
 def held_ranges(epochs: Mapping[int, int]) -> Sequence[HeldRange]:
@@ -248,14 +257,14 @@ def decode_assignment(data: bytes, topics: Mapping[str, int]) -> Assignment:
     if not data:
         return {}
     try:
-        checksum, flat = _assignment_decoder.decode(_unpacked(data))
+        given = _assignment_decoder.decode(_unpacked(data))
     except (msgspec.MsgspecError, zlib.error, _UnknownFormat) as error:
         raise UnreadableAssignment(f"it is no assignment ({error})") from error
     names = sorted(topics)
-    if checksum != _checksum(names):
+    if given.checksum != _checksum(names):
         raise UnreadableAssignment("it was made for a node that hosts other topics")
     found: dict[str, Sequence[int]] = {}
-    for each in flat:
+    for each in given.partitions:
         number, numbers = (each or [-1])[0], each[1:]
         if not 0 <= number < len(names) or len(numbers) % 2:
             raise UnreadableAssignment("it is of no topic that this node hosts")

@@ -83,6 +83,14 @@ def test_fields_of_a_newer_release_are_ignored() -> None:
     assert decode_member(b"\x01" + newer) == _MEMBER
 
 
+def test_what_a_newer_leader_adds_to_an_assignment_is_ignored() -> None:
+    """Behind what this release reads."""
+    topics = {"a": 3, "b": 2}
+    wire = msgspec.msgpack.decode(_plain(encode_assignment({"a": [0, 2], "b": [1]}, topics)))
+    newer = b"\x01" + msgspec.msgpack.encode([*wire, {"since": 5}, 7])
+    assert decode_assignment(newer, topics) == {"a": [0, 2], "b": [1]}
+
+
 def _plain(data: bytes) -> bytes:
     return data[1:] if data[0] == 1 else zlib.decompress(data[1:])
 
