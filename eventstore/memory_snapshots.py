@@ -119,6 +119,10 @@ class MemorySnapshots(SnapshotStore):
         self._answer()
         return []
 
+    async def pending(self) -> Sequence[str]:
+        self._answer()
+        return []
+
     async def checkpoint(self, at: TopicPartition) -> Checkpoint | None:
         self._answer()
         kept = self._partitions.get(at)

@@ -32,8 +32,13 @@ class SnapshotStore(Protocol):
         """Bring the schema up to date, under a lock; return the names of migrations applied.
 
         Raises:
-            SnapshotSchemaMismatch: a newer version made the tables, or a migration was changed.
+            SnapshotSchemaMismatch: a newer version made the tables, and this one can't work beside
+                it; or a migration was changed.
         """
+        ...
+
+    async def pending(self) -> Sequence[str]:
+        """Return the names of migrations that `migrate` would apply. Raises: as `migrate`."""
         ...
 
     async def checkpoint(self, at: TopicPartition) -> Checkpoint | None:
