@@ -1,8 +1,8 @@
 """The schema topic: every Avro schema that a system's events and states were written with.
 
 `spawn.<system>._schemas` is compacted; its key is `type/role/name/fingerprint`, so nothing in it
-ever goes, until its type is dropped. A schema stands there, acknowledged, before the first record that uses it (design 3.1).
-Two nodes that write the same schema write the same entry.
+ever goes, until its type is dropped. A schema stands there, acknowledged, before the first record
+that uses it (design 3.1). Two nodes that write the same schema write the same entry.
 """
 
 from __future__ import annotations

@@ -388,7 +388,7 @@ async def _record_of(tools: Tools, found: _Actor, revision: int) -> HistoryRecor
 
 
 async def _is_open(tools: Tools, found: _Actor) -> bool:
-    """Tell whether the way back through the actor's records leads to its first, or out of the log."""
+    """Tell whether the way back through the actor's records is open, as far as the log is kept."""
     try:
         async for _ in walk_back(tools.log, found.at, found.type, found.key, found.offset):
             pass
@@ -418,9 +418,10 @@ async def _commit(tools: Tools, found: _Actor, state: tuple[bytes, bytes] | None
                 at=found.name,
                 hint="it is not parked any more; look at it again",
             )
+        previous = last[1] if is_open else NO_PREVIOUS
         commit = Commit(
             claim.claim, claim.epoch, 0, found.revision + 1,
-            max(fold.time_us, tools.time_us()), last[1] if is_open else NO_PREVIOUS, Outcome.APPLIED,
+            max(fold.time_us, tools.time_us()), previous, Outcome.APPLIED,
             Cause.OPERATOR, flags, found.type.encode(),
         )  # fmt: skip
         offset = await append(tools, at, [LogRecord(found.key, encode_commit(commit, body))])
