@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import pytest
 
 from eventstore.errors import SnapshotsUnavailable
@@ -196,7 +198,7 @@ async def test_actors_without_a_state_anywhere_are_named() -> None:
     await fold_on(writer.log, writer.at, fold, 2)
     row = ActorRow("Counter", "a", 1, 1, False, b"", b"f" * 8, NO_STATE, 0)
 
-    async def slices():  # type: ignore[no-untyped-def]
+    async def slices() -> AsyncIterator[FlushSlice]:
         yield FlushSlice([row])
 
     assert await writer.store.flush(writer.at, capture_fold(fold), 0, slices())
