@@ -20,6 +20,7 @@
     |- RequestSettled            a numbered request that its session no longer waits for
     |- ActorParked               a record of this actor can't be read
     |- ReplayDiffers             replay gives another state than the live run did
+    |- LoopStuck                 told, not raised: a node's event loop hung, and it ended itself
     |- StartRefused              a node can't start
        |- InvalidSettings, InvalidTarget, PortTaken, ForeignLog, SchemaIncompatible
        |- PartitionStopped       the log lost records, has one that can't be read, or takes none
@@ -53,6 +54,7 @@ __all__ = [
     "InvalidTarget",
     "KeyReused",
     "LogUnreachable",
+    "LoopStuck",
     "MailboxFull",
     "MethodNotAllowed",
     "NodeUnreachable",
@@ -344,6 +346,12 @@ class ReplayDiffers(SpawnError):
     """What is stored gives another state than the actor had: `evolve` is not pure, for example."""
 
     code = "replay-differs"
+
+
+class LoopStuck(SpawnError):
+    """Code blocked the node's event loop for longer than `node.stuck`: the process ended itself."""
+
+    code = "loop-stuck"
 
 
 class StartRefused(SpawnError):

@@ -99,6 +99,16 @@ _LOOP: Final = {
         "Times that the event loop stood still for more than 100 ms",
         "it grows steadily: the log names the action that blocks",
     ),
+    "spawn_loop_blocks": Described(
+        "counter",
+        "Times that the event loop stood still for more than 250 ms, so that read leases ran out",
+        "it grows: the log names the line that blocks",
+    ),
+    "spawn_loop_block_max_seconds": Described(
+        "gauge",
+        "Longest time that the event loop stood still since the start",
+        "above 1: other nodes may have taken partitions over; at node.stuck the process ends",
+    ),
     "spawn_threads_max": Described(
         "gauge",
         "Threads that blocking actions may have (setting actors.threads)",

@@ -6,7 +6,17 @@ from typing import Final
 
 from spawn.errors import Rejected, SpawnError
 
-__all__ = ["DONE", "FAILED", "FENCED", "INTERRUPTED", "NOT_FOUND", "UNREACHABLE", "USAGE", "of"]
+__all__ = [
+    "DONE",
+    "FAILED",
+    "FENCED",
+    "INTERRUPTED",
+    "NOT_FOUND",
+    "STUCK",
+    "UNREACHABLE",
+    "USAGE",
+    "of",
+]
 
 DONE: Final = 0
 FAILED: Final = 1
@@ -15,6 +25,8 @@ USAGE: Final = 2
 FENCED: Final = 3
 NOT_FOUND: Final = 4
 UNREACHABLE: Final = 5
+STUCK: Final = 70
+"""A node whose event loop hung ended itself (EX_SOFTWARE of sysexits): start it again."""
 INTERRUPTED: Final = 130
 """Ctrl-C, as shells have it: 128 + SIGINT."""
 
@@ -25,6 +37,7 @@ _BY_CODE: Final = {
     "invalid-json": USAGE,
     "invalid-header": USAGE,
     "fenced": FENCED,
+    "loop-stuck": STUCK,
     "unknown-type": NOT_FOUND,
     "unknown-action": NOT_FOUND,
     "unknown-revision": NOT_FOUND,

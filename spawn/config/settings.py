@@ -261,6 +261,11 @@ class NodeSettings:
     more is refused (`too-many-waiting`). It bounds the memory of a node whose log is away."""
     start_wait_s: float = _setting(10.0, readers.duration(0, 3600))
     """How long a start waits for broker and database before it gives up."""
+    stuck_s: float = _setting(30.0, readers.duration(0, 86_400))
+    """How long code may block the event loop until the node ends itself (exit code 70, with the
+    stacks of its threads on stderr), so that a supervisor starts it again; nothing acknowledged is
+    lost. It serves nobody meanwhile, and other nodes take its partitions over. Not while a debugger
+    is attached. 0: never."""
     stop_grace_s: float = _setting(10.0, readers.duration(0, 3600))
     """How long a stop waits for calls under way and for the last flush. Kubernetes kills after 30 s
     unless told otherwise, so stay below that."""

@@ -35,6 +35,8 @@ def node_statistics(
         loop_lag_s=watch.lag_s,
         loop_lag_max_s=watch.lag_max_s,
         loop_stalls=watch.stalls,
+        loop_blocks=context.blocking.beat.blocks,
+        loop_block_max_s=context.blocking.beat.longest_s,
         calls=len(outstanding),
         calls_max=context.settings.calls_max,
         refusals=dict(outstanding.refusals),

@@ -78,6 +78,7 @@ class PartitionWorker:
         self._flushing = asyncio.Lock()
         self._flush_fails = False
         """The last flush failed, and it was said."""
+        context.blocking.beat.listeners.append(self.look)
 
     # --- life ------------------------------------------------------------------------------------
 
