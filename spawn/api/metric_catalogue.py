@@ -82,6 +82,11 @@ _NODE: Final = {
         "Times that the database did not answer a load, a flush or a take-over",
         "it grows for minutes: actors that are not in memory can't be called",
     ),
+    "spawn_clock_ahead_seconds": Described(
+        "gauge",
+        "How far the node's clock is ahead of the database's (negative: behind), once a minute",
+        "above 1 either way: set both by NTP; above node.clock_limit no node starts",
+    ),
 }
 _LOOP: Final = {
     "spawn_loop_lag_seconds": Described(

@@ -210,6 +210,8 @@ class NodeStatistics(msgspec.Struct, frozen=True):
     """Times that it stood still for more than 250 ms: every read lease ran out by it."""
     loop_block_max_s: float = 0.0
     """The longest of them since the start."""
+    clock_ahead_s: float = 0.0
+    """How far the node's clock was ahead of the database's (negative: behind) a minute ago."""
     calls: int = 0
     """Calls that the node holds: waiting, running or not acknowledged by the log yet."""
     calls_max: int = 0

@@ -37,6 +37,7 @@ def node_statistics(
         loop_stalls=watch.stalls,
         loop_blocks=context.blocking.beat.blocks,
         loop_block_max_s=context.blocking.beat.longest_s,
+        clock_ahead_s=context.clock_ahead_s,
         calls=len(outstanding),
         calls_max=context.settings.calls_max,
         refusals=dict(outstanding.refusals),
