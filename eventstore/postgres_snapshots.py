@@ -352,6 +352,13 @@ class PostgresSnapshots(SnapshotStore):
         async with self._pool.session() as session:
             await session.fetch("select 1")
 
+    async def time_us(self) -> int | None:
+        async with self._pool.session() as session:
+            [[time_us]] = await session.fetch(
+                "select (extract(epoch from clock_timestamp()) * 1000000)::bigint"
+            )
+            return int(time_us)
+
     async def migrate(self) -> Sequence[str]:
         known = migrations()
         done: list[str] = []

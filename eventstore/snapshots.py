@@ -28,6 +28,10 @@ class SnapshotStore(Protocol):
         """Return when the database has answered; it needs no tables for that."""
         ...
 
+    async def time_us(self) -> int | None:
+        """Return the database's own clock, microseconds since 1970 UTC; None: it has none."""
+        ...
+
     async def migrate(self) -> Sequence[str]:
         """Bring the schema up to date, under a lock; return the names of migrations applied.
 

@@ -87,6 +87,7 @@ class PartitionWorker:
         self._looked = float("-inf")
         self._flush_fails = False
         """The last flush failed, and it was said."""
+        context.blocking.beat.listeners.append(self.look)
 
     # --- life ------------------------------------------------------------------------------------
 

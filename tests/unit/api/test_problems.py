@@ -29,6 +29,7 @@ def told_by_nodes() -> list[type[SpawnError]]:
         | errors.NotConfirmed
         | errors.RepairRefused
         | errors.UnknownPosition
+        | errors.LoopStuck
     )
     return [kind for kind in kinds if not issubclass(kind, others)]
 

@@ -148,6 +148,7 @@ def test_a_broker_that_lacks_a_request_is_told() -> None:
         ({"time_us": 8_500_000}, "clock", "warning", "3.500 s ahead"),
         ({"time_us": 2_000_000}, "clock", "warning", "3.000 s behind"),
         ({"time_us": 5_900_000}, "clock", "ok", ""),
+        ({"time_us": 10_100_000}, "clock", "failed", "node.clock_limit"),
     ],
 )
 def test_a_database_is_judged_by_its_answers(
