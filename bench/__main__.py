@@ -33,6 +33,7 @@ _SCENARIOS: Final = {
     "memory": "bench.scenarios.memory",
     "pauses": "bench.scenarios.pauses",
     "http": "bench.scenarios.http_node",
+    "forward": "bench.scenarios.forward",
     "peers": "bench.peers.side_by_side",
 }
 _ASKED_FOR: Final = {"peers"}
