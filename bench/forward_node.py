@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import cProfile
+import io
 import json
 import logging
 import os
 import pstats
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from bench.load import closed_loop, open_loop
@@ -76,6 +77,9 @@ async def _answer(world: World, counters: Counters) -> None:
     calls = {"add": counters.adding(ids), "total": counters.reading(ids)}
     while line := await asyncio.to_thread(sys.stdin.readline):
         asked = json.loads(line)
+        if "profile_s" in asked:
+            _say({"profile": await _profiled(asyncio.sleep(asked["profile_s"]))})
+            continue
         call, seconds = calls[asked["action"]], asked["seconds"]
         load: Callable[[], Any]
         if "rate" in asked:
@@ -85,14 +89,21 @@ async def _answer(world: World, counters: Counters) -> None:
             callers = asked["callers"]
             await closed_loop(call, callers, min(_WARM_UP_S, seconds / 4))
             load = lambda: closed_loop(call, callers, seconds)  # noqa: B023, E731
-        profile = cProfile.Profile(time.process_time) if asked.get("profile") else None
-        if profile is not None:
-            profile.enable()
-        run: Mapping[str, float] = await world.measure_load(load)
-        if profile is not None:
-            profile.disable()
-            pstats.Stats(profile, stream=sys.stderr).sort_stats("tottime").print_stats(40)
-        _say(run)
+        if "profile" in asked:
+            _say({"profile": await _profiled(load())})
+        else:
+            _say(await world.measure_load(load))
+
+
+async def _profiled(meanwhile: Awaitable[Any]) -> str:
+    """Return where CPU time goes in a while (`python -m bench.parts.forward`)."""
+    profile = cProfile.Profile(time.process_time)
+    profile.enable()
+    await meanwhile
+    profile.disable()
+    text = io.StringIO()
+    pstats.Stats(profile, stream=text).sort_stats("tottime").print_stats(45)
+    return text.getvalue()
 
 
 def _say(value: Mapping[str, Any]) -> None:

@@ -18,14 +18,17 @@ from bench.world import ROOT, World, counter_id
 __all__ = ["TwoNodes", "run", "two_nodes"]
 
 _MORE: Final = Target("more_ms", 1.0, at_most=True)
-_LOADS: Final = (
+_LOADS: Final[Sequence[tuple[str, Mapping[str, Any], Sequence[Target]]]] = (
     ("commits, 1 caller", {"action": "add", "callers": 1}, [_MORE]),
     ("commits, open loop, 1,000/s", {"action": "add", "rate": 1_000}, [_MORE]),
     ("commits, 64 callers", {"action": "add", "callers": 64}, []),
     ("commits, 256 callers", {"action": "add", "callers": 256}, [Target("rate", 10_000)]),
     ("reads, 256 callers", {"action": "total", "callers": 256}, []),
 )
-_CONNECTIONS: Final = ((1, [_MORE]), (64, [Target("rate", 4_000)]))
+_CONNECTIONS: Final[Sequence[tuple[int, Sequence[Target]]]] = (
+    (1, [_MORE]),
+    (64, [Target("rate", 4_000)]),
+)
 _START_S: Final = 60.0
 
 
