@@ -22,6 +22,8 @@ from typing import Final
 
 import msgspec
 
+from eventstore.records import RequestNumber
+
 __all__ = [
     "FRAME_BYTES_MAX",
     "FRAME_MESSAGES_MAX",
@@ -125,13 +127,8 @@ class Pong(_Wire, tag=4, frozen=True, gc=False):
     nonce: int
 
 
-class Numbered(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A request number (log protocol 7), as `eventstore.records.RequestNumber` has it."""
-
-    session: bytes
-    n: int
-    low: int
-    issued_us: int
+class Numbered(RequestNumber, array_like=True, frozen=True, gc=False):
+    """A request number (log protocol 7) on its way: the owner takes it as it is."""
 
 
 class Invoke(_Wire, tag=5, frozen=True, gc=False):

@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from eventstore.log import TopicPartition
-from spawn.core.behavior import Behavior
 from spawn.core.commands import Answer, Command
 from spawn.core.ids import Position
 from spawn.core.numbering import Drawn, Numbers
@@ -32,7 +31,7 @@ from spawn.mesh.wire import (
     Refusal,
     Reply,
 )
-from spawn.routing.incoming import Incoming
+from spawn.routing.incoming import Answering, Incoming
 from spawn.routing.owners import OwnerTable
 from spawn.runtime.dispatcher import NodeDispatcher
 from spawn.runtime.execution import STATE_READ, StateJson
@@ -45,23 +44,50 @@ _MOVING: Final = frozenset((Draining.code, Fenced.code))
 """Codes of a node that lets the partition go."""
 
 
+class _Place:
+    """What is kept of a partition that commands were sent for."""
+
+    __slots__ = ("at", "numbers", "parked", "retry")
+
+    def __init__(self, at: TopicPartition, numbers: Numbers) -> None:
+        self.at = at
+        self.numbers = numbers
+        self.parked: list[_Forwarded] = []
+        """Commands that nobody can take now."""
+        self.retry: asyncio.TimerHandle | None = None
+        """Looks at them again."""
+
+
 class _Forwarded:
     """A command that is not run here."""
 
-    __slots__ = ("at", "command", "copies", "drawn", "is_read")
+    __slots__ = ("command", "copies", "drawn", "is_read", "place", "was_started")
 
-    def __init__(self, command: Command, at: TopicPartition, is_read: bool) -> None:
+    def __init__(self, command: Command, place: _Place, is_read: bool) -> None:
         self.command = command
-        self.at = at
+        self.place = place
         self.is_read = is_read
+        self.was_started = command.started
         self.copies = 0
         """Sent, and perhaps received by somebody."""
         self.drawn: Drawn | None = None
+        """Its number, if it was drawn here: settled when no copy will be sent any more."""
 
     @property
     def is_over(self) -> bool:
         waiter = self.command.waiter
         return waiter is None or waiter.done()
+
+    def settle(self, _: object = None) -> None:
+        """No copy will be sent any more: `low` may pass its number."""
+        if self.drawn is not None:
+            self.drawn.settle()
+
+    def not_sent(self) -> None:
+        """A copy was certainly not executed."""
+        self.copies -= 1
+        if not self.copies:
+            self.command.started = self.was_started
 
 
 class Router:
@@ -79,7 +105,7 @@ class Router:
         self._dispatcher = dispatcher
         self._endpoint = ""
         self.beside: list[Receiver] = []
-        """Who else is told what links bring, after the router."""
+        """Who else is told what links bring, but for commands and their outcomes."""
         self.hint: Callable[[TopicPartition], str] = lambda at: ""
         """Gives the endpoint of the node that should own a partition; empty: nobody knows."""
         self._time_us = time_us
@@ -89,10 +115,8 @@ class Router:
         self.peers = Peers(self, now, dice)
         self._incoming = Incoming(dispatcher, self.owners)
         self._sent: dict[Link, dict[int, _Forwarded]] = {}
-        self._parked: dict[TopicPartition, list[_Forwarded]] = {}
-        self._numbers: dict[TopicPartition, Numbers] = {}
+        self._places: dict[TopicPartition, _Place] = {}
         self._session = new_id()
-        self._retries: dict[TopicPartition, asyncio.TimerHandle] = {}
 
     def use(self, mesh: Mesh) -> None:
         """Take this node's mesh, whose receiver `peers` is."""
@@ -102,121 +126,150 @@ class Router:
     # --- Elsewhere -------------------------------------------------------------------------------
 
     def send(self, command: Command, at: TopicPartition) -> None:
-        behavior = self._dispatcher.behavior_of(command.type)
-        forwarded = _Forwarded(command, at, _is_read(behavior, command))
-        waiter: Any = command.waiter
-        if not forwarded.is_read and command.request is None and waiter is not None:
-            drawn = forwarded.drawn = self._numbers_of(at).draw(self._time_us())
+        place = self._places.get(at) or self._place(at)
+        is_read = self._dispatcher.is_read(command)
+        forwarded = _Forwarded(command, place, is_read)
+        if not is_read and command.request is None and not isinstance(command.waiter, Answering):
+            drawn = forwarded.drawn = place.numbers.draw(self._time_us())
             command.request = drawn.number
-            # Whatever ends the wait, no copy is sent any more: `low` may pass.
-            waiter.add_done_callback(lambda _: drawn.settle())
-        self._forward(forwarded)
+        self._post(forwarded)
+
+    def time_us(self, at: TopicPartition) -> int:
+        place = self._places.get(at)
+        return 0 if place is None else place.numbers.newest_us
 
     def owned(self, at: TopicPartition, epoch: int) -> None:
         self.owners.learn(at, epoch, self._endpoint)
         self._tell([Owner(at.topic, at.partition, epoch, self._endpoint)])
-        self._unpark(at)
+        self._look_again(at)
 
     def released(self, at: TopicPartition) -> None:
         self.owners.released(at, self._endpoint)
 
     def learn(self, at: TopicPartition, epoch: int, endpoint: str) -> None:
         if endpoint and self.owners.learn(at, epoch, endpoint):
-            self._unpark(at)
+            self._look_again(at)
+
+    def _look_again(self, at: TopicPartition) -> None:
+        if (place := self._places.get(at)) is not None and place.parked:
+            self._unpark(place)
 
     # --- on the way ------------------------------------------------------------------------------
 
     def _forward(self, forwarded: _Forwarded) -> None:
-        """Send a command to whoever is believed to own its partition, or park it."""
+        """Run a command that was sent or parked, wherever its partition is served now."""
         if forwarded.is_over:
+            forwarded.settle()
             return
-        at, command = forwarded.at, forwarded.command
-        if self._dispatcher.serves(at):
-            self._dispatcher.submit_here(command, at)
+        at, command = forwarded.place.at, forwarded.command
+        if not self._dispatcher.serves(at):
+            self._post(forwarded)
             return
+        if forwarded.drawn is not None:
+            waiter: Any = command.waiter
+            waiter.add_done_callback(forwarded.settle)
+        self._dispatcher.submit_here(command, at)
+
+    def _post(self, forwarded: _Forwarded) -> None:
+        """Send a command to whoever is believed to own its partition, or park it."""
+        command, at = forwarded.command, forwarded.place.at
         owner = self.owners.of(at)
         endpoint = owner.endpoint or self.hint(at)
         if not endpoint or endpoint == self._endpoint:
             self._park(forwarded)
             return
+        request = command.request
+        remaining_ms = int((command.deadline - self._dispatcher.now()) * 1000)
         try:
             link = self.peers.link(endpoint)
             number = link.new_id()
-            link.post(self._message(number, forwarded, owner.epoch))
+            link.post(
+                Invoke(
+                    number,
+                    at.topic,
+                    at.partition,
+                    command.type,
+                    command.id,
+                    command.action,
+                    command.payload,
+                    remaining_ms if remaining_ms > 0 else 1,
+                    Numbered(request.session, request.n, request.low, request.issued_us)
+                    if request is not None
+                    else None,
+                    command.key_text,
+                    command.caller,
+                    dict(command.metadata) if command.metadata else None,
+                    command.wants_answer,
+                    owner.epoch,
+                )
+            )
         except NodeUnreachable:
             self._park(forwarded)
         except SpawnError as error:
-            self._fail(forwarded, error)
+            if forwarded.copies:
+                self._park(forwarded)  # it says nothing of the copies that were sent
+            else:
+                self._fail(forwarded, error)
         else:
             forwarded.copies += 1
             if not forwarded.is_read:
                 command.started = True  # from now on nobody can say that it was never executed
-            self._sent.setdefault(link, {})[number] = forwarded
-
-    def _message(self, number: int, forwarded: _Forwarded, epoch: int) -> Invoke:
-        command, at = forwarded.command, forwarded.at
-        request = command.request
-        return Invoke(
-            id=number,
-            topic=at.topic,
-            partition=at.partition,
-            type=command.type,
-            actor=command.id,
-            action=command.action,
-            payload=command.payload,
-            remaining_ms=max(1, int((command.deadline - self._dispatcher.now()) * 1000)),
-            request=None
-            if request is None
-            else Numbered(request.session, request.n, request.low, request.issued_us),
-            key=command.key_text,
-            caller=command.caller,
-            metadata=dict(command.metadata) if command.metadata else None,
-            wants_answer=command.wants_answer,
-            epoch=epoch,
-        )
+            sent = self._sent.get(link)
+            if sent is None:
+                sent = self._sent[link] = {}
+            sent[number] = forwarded
 
     def _park(self, forwarded: _Forwarded) -> None:
         """Keep it until an owner is known, and look again a little later."""
-        at = forwarded.at
-        self._parked.setdefault(at, []).append(forwarded)
-        if at not in self._retries:
-            self._retries[at] = self._loop.call_later(_AGAIN_S, self._unpark, at)
+        place = forwarded.place
+        place.parked.append(forwarded)
+        if place.retry is None:
+            place.retry = self._loop.call_later(_AGAIN_S, self._unpark, place)
 
-    def _unpark(self, at: TopicPartition) -> None:
-        if (timer := self._retries.pop(at, None)) is not None:
-            timer.cancel()
-        for forwarded in self._parked.pop(at, ()):
+    def _unpark(self, place: _Place) -> None:
+        if place.retry is not None:
+            place.retry.cancel()
+            place.retry = None
+        parked, place.parked = place.parked, []
+        for forwarded in parked:
             self._forward(forwarded)
 
-    def _numbers_of(self, at: TopicPartition) -> Numbers:
-        numbers = self._numbers.get(at)
-        if numbers is None:
-            numbers = self._numbers[at] = Numbers(self._session, self._new_id)
-        return numbers
+    def _place(self, at: TopicPartition) -> _Place:
+        place = self._places.get(at)
+        if place is None:
+            place = self._places[at] = _Place(at, Numbers(self._session, self._new_id))
+        return place
 
     # --- outcomes --------------------------------------------------------------------------------
 
     def _replied(self, forwarded: _Forwarded, told: Reply) -> None:
-        self._numbers_of(forwarded.at).learn(told.time_us)
-        command, at = forwarded.command, forwarded.at
+        command, place = forwarded.command, forwarded.place
+        numbers = place.numbers
+        if told.time_us > numbers.newest_us:
+            numbers.newest_us = told.time_us
+        if forwarded.drawn is not None:
+            forwarded.drawn.settle()
         self._dispatcher.forget(command)
         waiter = command.waiter
         if waiter is None or waiter.done():
             return
-        place = Position(*at, told.offset) if told.offset >= 0 else None
-        if command.action == STATE_READ:
-            waiter.set_result((StateJson(told.reply), told.revision, place))
-        elif command.wants_answer:
-            waiter.set_result(Answer(told.reply, told.revision, place))
+        if command.wants_answer:
+            position = Position(*place.at, told.offset) if told.offset >= 0 else None
+            waiter.set_result(Answer(told.reply, told.revision, position))
+        elif command.action == STATE_READ:
+            position = Position(*place.at, told.offset) if told.offset >= 0 else None
+            waiter.set_result((StateJson(told.reply), told.revision, position))
         else:
-            behavior = self._dispatcher.behavior_of(command.type)
             try:
-                waiter.set_result(behavior.decode_reply(command.action, told.reply))
+                behavior = self._dispatcher.behavior_of(command.type)
+                reply = behavior.decode_reply(command.action, told.reply)
             except Exception as error:  # noqa: BLE001 - another version of the class replied
-                waiter.set_exception(SpawnError(f"the reply can't be read: {error}"))
+                waiter.set_exception(_not_read(command, error))
+            else:
+                waiter.set_result(reply)
 
     def _refused(self, forwarded: _Forwarded, told: Refusal) -> None:
-        self._numbers_of(forwarded.at).learn(told.time_us)
+        forwarded.place.numbers.learn(told.time_us)
         error = error_of(told)
         if told.code in _MOVING:
             self._park(forwarded)  # its partition goes to another node: callers wait for that
@@ -228,6 +281,7 @@ class Router:
             self._park(forwarded)
 
     def _fail(self, forwarded: _Forwarded, error: SpawnError) -> None:
+        forwarded.settle()
         self._dispatcher.forget(forwarded.command)
         waiter = forwarded.command.waiter
         if waiter is not None and not waiter.done():
@@ -247,32 +301,36 @@ class Router:
 
     def received(self, link: Link, messages: Sequence[Message]) -> None:
         sent = self._sent.get(link, {})
+        take = self._incoming.take
+        others: list[Message] = []
         for message in messages:
-            match message:
-                case Invoke():
-                    self._incoming.take(link, message)
-                case Reply():
+            # Not `match`: most of what links carry is of these two kinds.
+            if type(message) is Reply:
+                if (forwarded := sent.pop(message.id, None)) is not None:
+                    self._replied(forwarded, message)
+            elif type(message) is Invoke:
+                take(link, message)
+            elif isinstance(message, Refusal):
+                if (forwarded := sent.pop(message.id, None)) is not None:
+                    self._refused(forwarded, message)
+            else:
+                others.append(message)
+                if isinstance(message, Redirect):
                     if (forwarded := sent.pop(message.id, None)) is not None:
-                        self._replied(forwarded, message)
-                case Refusal():
-                    if (forwarded := sent.pop(message.id, None)) is not None:
-                        self._refused(forwarded, message)
-                case Redirect():
-                    if (forwarded := sent.pop(message.id, None)) is not None:
-                        forwarded.copies -= 1
+                        forwarded.not_sent()
                         self._redirected(forwarded, message)
-                case OwnerNews():
+                elif isinstance(message, OwnerNews):
                     for owner in message.owners:
                         at = TopicPartition(owner.topic, owner.partition)
                         self.learn(at, owner.epoch, owner.endpoint)
-                case _:
-                    pass
-        for receiver in self.beside:
-            receiver.received(link, messages)
+        if others:
+            for receiver in self.beside:
+                receiver.received(link, others)
 
     def _redirected(self, forwarded: _Forwarded, told: Redirect) -> None:
-        known = self.owners.of(forwarded.at)
-        is_news = told.endpoint and self.owners.learn(forwarded.at, told.epoch, told.endpoint)
+        at = forwarded.place.at
+        known = self.owners.of(at)
+        is_news = told.endpoint and self.owners.learn(at, told.epoch, told.endpoint)
         if is_news or known.epoch > told.epoch:
             self._forward(forwarded)
         else:
@@ -282,7 +340,7 @@ class Router:
         unsent = {each.id for each in ended.unsent if isinstance(each, Invoke)}
         for number, forwarded in self._sent.pop(link, {}).items():
             if number in unsent:
-                forwarded.copies -= 1
+                forwarded.not_sent()
             self._park(forwarded)
         for receiver in self.beside:
             receiver.ended(link, ended)
@@ -295,6 +353,9 @@ class Router:
                 continue  # it learns by a redirect
 
 
-def _is_read(behavior: Behavior, command: Command) -> bool:
-    action = behavior.actions.get(command.action)
-    return command.action == STATE_READ or (action is not None and action.read_only)
+def _not_read(command: Command, error: Exception) -> SpawnError:
+    return SpawnError(
+        f"{command.type}.{command.action} was executed, but its reply can't be read here: {error}",
+        at=command.type,
+        hint="the nodes run different versions of the class",
+    )

@@ -14,8 +14,8 @@ from typing import Any, Final
 from eventstore.log import TopicPartition
 from eventstore.records import NO_PREVIOUS, RequestNumber
 from spawn.core.behavior import ActionInfo, Behavior
-from spawn.core.commands import DELETE, Answer, Command
-from spawn.core.ids import Position, partition_of
+from spawn.core.commands import DELETE, UNDECODED, Answer, Command
+from spawn.core.ids import ID_BYTES_MAX, Position, partition_of
 from spawn.core.ingress import (
     ActorCommit,
     Call,
@@ -32,6 +32,7 @@ from spawn.errors import (
     SpawnError,
     TooManyWaiting,
     UnknownRevision,
+    UnknownType,
 )
 from spawn.runtime.call_checks import check_id, unknown_action, unknown_type
 from spawn.runtime.commits import PastCommits
@@ -86,7 +87,9 @@ class NodeDispatcher:
         self.new_waiter: Callable[[], asyncio.Future[Any]] = loop.create_future
         self._watch = LoopWatch(context.blocking, context.debugger)
         self._said_paused = False
-        self._by_place = {w.at: w for each in served.values() for w in each.workers}
+        self._by_place: dict[tuple[str, int], PartitionWorker] = {
+            worker.at: worker for each in served.values() for worker in each.workers
+        }
         self.elsewhere: Elsewhere | None = None
         """Other nodes; None: this one serves everything."""
         self.not_ready: Callable[[], Sequence[str]] = list
@@ -120,10 +123,13 @@ class NodeDispatcher:
             else:
                 self.elsewhere.send(command, worker.at)
         except SpawnError as error:
-            outstanding.pop(command, None)
-            outstanding.refusals[error.code] += 1
-            if command.waiter is not None:
-                command.waiter.set_exception(error)
+            self._refuse(command, error)
+
+    def _refuse(self, command: Command, error: SpawnError) -> None:
+        self._outstanding.pop(command, None)
+        self._outstanding.refusals[error.code] += 1
+        if command.waiter is not None:
+            command.waiter.set_exception(error)
 
     def _refuse_own_call(self, current: Command, command: Command, behavior: Behavior) -> None:
         """Raise for a call that could not begin before the action that makes it has ended."""
@@ -143,23 +149,60 @@ class NodeDispatcher:
 
     def serves(self, at: TopicPartition) -> bool:
         """Tell whether this node serves a partition now."""
-        worker = self._by_place.get(at)
-        return worker is not None and worker.active.is_set()
+        return self.serving(*at) is not None
+
+    def serving(self, topic: str, partition: int) -> PartitionWorker | None:
+        """Return the worker of a partition that this node serves now."""
+        worker = self._by_place.get((topic, partition))
+        return worker if worker is not None and worker.active.is_set() else None
 
     def submit_here(self, command: Command, at: TopicPartition) -> None:
         """Take a command for a partition that this node serves, or did a moment ago."""
-        outstanding = self._outstanding
-        if len(outstanding) >= self._calls_max and command not in outstanding:
-            error = TooManyWaiting(
-                f"the node holds {len(outstanding)} calls, as many as it may",
-                hint="call again later",
-            )
-            outstanding.refusals[error.code] += 1
-            if command.waiter is not None:
-                command.waiter.set_exception(error)
+        outstanding, worker = self._outstanding, self._by_place[at]
+        try:
+            if len(outstanding) >= self._calls_max and command not in outstanding:
+                raise TooManyWaiting(
+                    f"the node holds {len(outstanding)} calls, as many as it may",
+                    hint="call again later",
+                )
+            if command.arguments is UNDECODED:
+                self._decode(command, worker)
+        except SpawnError as error:
+            self._refuse(command, error)
             return
         outstanding[command] = None
-        self._by_place[at].submit(command)
+        worker.submit(command)
+
+    def _decode(self, command: Command, worker: PartitionWorker) -> None:
+        """Check a command that another node took, and decode its arguments.
+
+        Raises: UnknownType, UnknownAction, InvalidId, InvalidJson, BodyMismatch, CallError.
+        """
+        served, action = self._find_type(command.type), command.action
+        behavior, at = served.behavior, worker.at
+        if at.partition >= served.partitions or served.workers[at.partition] is not worker:
+            raise UnknownType(
+                f"{command.type} does not live in {at.topic} here, as it does on the node that "
+                "was called",
+                hint="the nodes run different versions of the class",
+            )
+        if behavior.settings.named_id or not 0 < len(command.id) <= ID_BYTES_MAX:
+            check_id(behavior, command.id.decode(errors="replace"))
+        if action == STATE_READ:
+            command.arguments = None
+        elif action == DELETE:
+            command.arguments = ()
+        else:
+            info = behavior.actions.get(action)
+            if info is None:
+                raise unknown_action(behavior, action)
+            if not info.read_only and command.request is None and self.elsewhere is not None:
+                raise CallError(
+                    f"{command.type}.{action} changes the actor here, and only reads it on the "
+                    "node that was called",
+                    hint="the nodes run different versions of the class",
+                )
+            command.arguments = behavior.decode_arguments(action, command.payload)
 
     def forget(self, command: Command) -> None:
         """A command that went elsewhere has its outcome."""
@@ -169,10 +212,21 @@ class NodeDispatcher:
         """Return the code of a type. Raises: UnknownType."""
         return self._find_type(actor_type).behavior
 
+    def is_read(self, command: Command) -> bool:
+        """Tell whether a command certainly changes nothing."""
+        if command.action == STATE_READ:
+            return True
+        served = self._served.get(command.type)
+        info = None if served is None else served.behavior.actions.get(command.action)
+        return info is not None and info.read_only
+
     def partition_time_us(self, at: TopicPartition) -> int:
-        """Return T of a partition that this node serves; 0: it has none."""
-        worker = self._by_place.get(at)
-        return 0 if worker is None else worker.machine.fold.time_us
+        """Return T of a partition, as far as this node knows it; 0: nothing is known."""
+        worker, elsewhere = self._by_place.get(at), self.elsewhere
+        own_us = 0 if worker is None else worker.machine.fold.time_us
+        if elsewhere is None or (worker is not None and worker.active.is_set()):
+            return own_us
+        return max(own_us, elsewhere.time_us(at))
 
     # --- Ingress ---------------------------------------------------------------------------------
 
@@ -184,29 +238,34 @@ class NodeDispatcher:
             raise
 
     def _invoke(self, call: Call) -> asyncio.Future[Answer]:
-        served = self._find_type(call.type)
+        served, action = self._find_type(call.type), call.action
         behavior = served.behavior
-        if call.action not in behavior.actions:
-            raise unknown_action(behavior, call.action)
         actor_id = check_id(behavior, call.id)
         payload = call.payload or b"null"
         if len(payload) > self._body_bytes_max:
             raise BodyTooLarge(
                 f"the body has {len(payload)} bytes; the limit is {self._body_bytes_max}"
             )
+        info = behavior.actions.get(action)
+        if self.elsewhere is None or served.worker_of(actor_id).active.is_set():
+            if info is None:
+                raise unknown_action(behavior, action)
+            arguments = behavior.decode_arguments(action, call.payload)
+        else:
+            arguments = UNDECODED  # the owner looks closer: its class may be newer
         command = Command(
             call.type,
             actor_id,
-            call.action,
+            action,
             payload,
-            behavior.decode_arguments(call.action, call.payload),
+            arguments,
             self.now() + call.timeout_s,
             None,
             True,
             caller=call.caller,
             metadata=call.metadata,
         )
-        if behavior.actions[call.action].read_only:
+        if info is not None and info.read_only:
             return self._send(command)
         return self._send(command, call.key, call.request)
 
@@ -345,8 +404,7 @@ class NodeDispatcher:
         served = self._served.get(actor_type)
         if served is None:
             return 0
-        key = actor_id.encode(errors="replace")
-        return served.workers[partition_of(key, served.partitions)].machine.fold.time_us
+        return self.partition_time_us(served.worker_of(actor_id.encode(errors="replace")).at)
 
     def statistics(self) -> NodeStatistics:
         workers = {w.at: w for served in self._served.values() for w in served.workers}

@@ -14,7 +14,14 @@ class Elsewhere(Protocol):
     """Other nodes, for one that does not own everything."""
 
     def send(self, command: Command, at: TopicPartition) -> None:
-        """Take a command or read: its waiter gets the outcome, or its deadline passes."""
+        """Take a command or read: its waiter gets the outcome, or its deadline passes.
+
+        The partition is not served here.
+        """
+        ...
+
+    def time_us(self, at: TopicPartition) -> int:
+        """Return the newest time of a partition that its owners told; 0: none has."""
         ...
 
     def owned(self, at: TopicPartition, epoch: int) -> None:
