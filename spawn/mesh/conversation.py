@@ -39,6 +39,8 @@ from spawn.mesh.wire import (
     Redirect,
     Refusal,
     Reply,
+    Taken,
+    Unfollow,
     decode_frame,
     encode_frame,
     encode_message,
@@ -61,7 +63,7 @@ _STOOD_STILL_S: Final = 1.0
 """A tick so late says that this process stood still: silence then proves nothing."""
 
 _KEEPALIVE_NONCE: Final = 0
-_ANSWERS: Final = (Reply, Refusal, Redirect, Pong, HandoverAnswer)
+_ANSWERS: Final = (Reply, Refusal, Redirect, Pong, HandoverAnswer, Taken, Unfollow)
 _OWN: Final = frozenset((Hello, Bye, Ping, Pong))
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
 from eventstore.log import TopicPartition
 from spawn.core.commands import UNDECODED, Answer, Command
@@ -13,9 +14,12 @@ from spawn.mesh.refusals import refusal_of
 from spawn.mesh.wire import Invoke, Redirect, Reply
 from spawn.routing.owners import OwnerTable
 from spawn.runtime.dispatcher import NodeDispatcher
-from spawn.runtime.execution import StateJson
+from spawn.runtime.execution import STATE_READ, StateJson
 
 __all__ = ["Answering", "Incoming"]
+
+_NOW: Final = b"null"
+"""The payload of a state read; another one is the revision that is asked for."""
 
 
 class Answering:
@@ -74,9 +78,16 @@ class Answering:
 class Incoming:
     """Takes what links bring, and answers on the link that brought it."""
 
-    def __init__(self, dispatcher: NodeDispatcher, owners: OwnerTable) -> None:
+    def __init__(
+        self,
+        dispatcher: NodeDispatcher,
+        owners: OwnerTable,
+        take_past: Callable[[Link, Invoke], None],
+    ) -> None:
+        """`take_past` answers what asks for a state of the past."""
         self._dispatcher = dispatcher
         self._owners = owners
+        self._take_past = take_past
 
     def take(self, link: Link, message: Invoke) -> None:
         """Run a command, or say who owns its partition."""
@@ -87,6 +98,9 @@ class Incoming:
             link.post(Redirect(message.id, owner.endpoint, owner.epoch))
             return
         action = message.action
+        if action == STATE_READ and message.payload != _NOW:
+            self._take_past(link, message)
+            return
         command = Command(
             message.type,
             message.actor,

@@ -4,37 +4,56 @@ What changes an actor is numbered before it leaves, so that it may be sent as of
 owner whose link broke, to the next owner, to whoever is said to be one. It takes effect once. Reads
 are sent again without a number. A command that nobody can take now is parked until an owner is
 known; its deadline is watched by the dispatcher that took it.
+
+Over 400 lines: all that a node asks of others and is asked by them comes through here.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from eventstore.log import TopicPartition
 from spawn.core.commands import Answer, Command
-from spawn.core.ids import Position
+from spawn.core.ids import Position, partition_of
+from spawn.core.ingress import ActorCommit, CommitsAsked
 from spawn.core.numbering import Drawn, Numbers
 from spawn.core.told_errors import RECORDED
-from spawn.errors import Draining, Fenced, NodeUnreachable, OutcomeUnknown, Rejected, SpawnError
+from spawn.errors import (
+    Draining,
+    Fenced,
+    NodeUnreachable,
+    NotStarted,
+    OutcomeUnknown,
+    Rejected,
+    SpawnError,
+)
 from spawn.mesh.link import Ended, Link, Mesh, Receiver
 from spawn.mesh.peers import Peers
 from spawn.mesh.refusals import error_of
 from spawn.mesh.wire import (
+    Commits,
+    Follow,
     Invoke,
     Message,
     Numbered,
     Owner,
     OwnerNews,
+    Past,
     Redirect,
     Refusal,
     Reply,
+    Taken,
+    Unfollow,
 )
 from spawn.routing.incoming import Answering, Incoming
 from spawn.routing.owners import OwnerTable
+from spawn.routing.telling import Telling
+from spawn.routing.watching import RoutedFollower, Watch
 from spawn.runtime.dispatcher import NodeDispatcher
 from spawn.runtime.execution import STATE_READ, StateJson
+from spawn.runtime.following import ActorFollower
 
 __all__ = ["Router"]
 
@@ -113,8 +132,12 @@ class Router:
         self._loop = asyncio.get_running_loop()
         self.owners = OwnerTable()
         self.peers = Peers(self, now, dice)
-        self._incoming = Incoming(dispatcher, self.owners)
+        self._telling = Telling(dispatcher, self.owners)
+        self._incoming = Incoming(dispatcher, self.owners, self._telling.take)
+        self.hosted: Callable[[], Mapping[str, tuple[str, int]]] = dict
+        """Gives the types that other nodes host, with their topics and those' partitions."""
         self._sent: dict[Link, dict[int, _Forwarded]] = {}
+        self._watches: dict[Link, dict[int, Watch]] = {}
         self._places: dict[TopicPartition, _Place] = {}
         self._session = new_id()
 
@@ -137,6 +160,89 @@ class Router:
     def time_us(self, at: TopicPartition) -> int:
         place = self._places.get(at)
         return 0 if place is None else place.numbers.newest_us
+
+    def place_of(self, actor_type: str, key: bytes) -> TopicPartition | None:
+        found = self.hosted().get(actor_type)
+        return None if found is None else TopicPartition(found[0], partition_of(key, found[1]))
+
+    def types(self) -> Mapping[str, tuple[str, int]]:
+        return self.hosted()
+
+    def follow(
+        self, at: TopicPartition, actor_type: str, key: bytes, after: int | None
+    ) -> RoutedFollower:
+        return RoutedFollower(self, at, actor_type, key, after)
+
+    async def commits(
+        self, at: TopicPartition, actor_type: str, key: bytes, asked: CommitsAsked, timeout_s: float
+    ) -> Sequence[ActorCommit]:
+        deadline = self._dispatcher.now() + timeout_s
+        try:
+            async with asyncio.timeout_at(deadline):
+                while True:
+                    left_ms = max(1, int((deadline - self._dispatcher.now()) * 1000))
+                    watch = self._ask(
+                        at,
+                        lambda number: Past(
+                            number,
+                            *(at.topic, at.partition, actor_type, key),
+                            left_ms,  # noqa: B023 - called at once
+                            *asked,
+                        ),
+                    )
+                    listed = [] if watch is None else await watch.listed()
+                    if watch is not None and watch.is_whole:
+                        return listed
+                    await asyncio.sleep(_AGAIN_S)
+        except TimeoutError:
+            raise NotStarted(
+                f"the history of {actor_type}/{key.decode()} was not told before the deadline",
+                hint="ask for fewer events, or wait longer (Spawn-Timeout)",
+            ) from None
+
+    async def run(self) -> None:
+        await self._telling.run()
+
+    # --- for followers ---------------------------------------------------------------------------
+
+    def follow_here(
+        self, at: TopicPartition, actor_type: str, key: bytes, after: int | None
+    ) -> ActorFollower | None:
+        """Follow an actor on this node; None: it does not serve it."""
+        return self._dispatcher.follow_here(at, actor_type, key, after)
+
+    def watch(
+        self, at: TopicPartition, actor_type: str, key: bytes, after: int | None
+    ) -> Watch | None:
+        """Follow an actor on the node that owns it; None: nobody is known to, or reached."""
+        last = -1 if after is None else after
+        return self._ask(
+            at,
+            lambda number: Follow(number, at.topic, at.partition, actor_type, key, last),
+            after,
+        )
+
+    def _ask(
+        self,
+        at: TopicPartition,
+        question: Callable[[int], Message],
+        after: int | None = None,
+    ) -> Watch | None:
+        endpoint = self.owners.of(at).endpoint or self.hint(at)
+        if not endpoint or endpoint == self._endpoint:
+            return None
+        try:
+            link = self.peers.link(endpoint)
+            number = link.new_id()
+            link.post(question(number))
+        except SpawnError:
+            return None
+        watches = self._watches.setdefault(link, {})
+        watch = Watch(link, number, at, after, lambda: watches.__delitem__(number))
+        watches[number] = watch
+        return watch
+
+    # --- owners ----------------------------------------------------------------------------------
 
     def owned(self, at: TopicPartition, epoch: int) -> None:
         self.owners.learn(at, epoch, self._endpoint)
@@ -313,12 +419,17 @@ class Router:
             elif isinstance(message, Refusal):
                 if (forwarded := sent.pop(message.id, None)) is not None:
                     self._refused(forwarded, message)
-            else:
+                elif (watch := self._watch_of(link, message.id)) is not None:
+                    watch.over(error_of(message))
+            elif not self._is_of_followers(link, message):
                 others.append(message)
                 if isinstance(message, Redirect):
                     if (forwarded := sent.pop(message.id, None)) is not None:
                         forwarded.not_sent()
                         self._redirected(forwarded, message)
+                    elif (watch := self._watch_of(link, message.id)) is not None:
+                        self.learn(watch.at, message.epoch, message.endpoint)
+                        watch.over(None)
                 elif isinstance(message, OwnerNews):
                     for owner in message.owners:
                         at = TopicPartition(owner.topic, owner.partition)
@@ -326,6 +437,25 @@ class Router:
         if others:
             for receiver in self.beside:
                 receiver.received(link, others)
+
+    def _is_of_followers(self, link: Link, message: Message) -> bool:
+        """Take a message about following; tell whether it was one."""
+        match message:
+            case Commits():
+                if (watch := self._watch_of(link, message.id)) is not None:
+                    watch.told(message)
+            case Taken():
+                self._telling.taken(link, message.id, message.size_bytes)
+            case Follow() | Past():
+                self._telling.take(link, message)
+            case Unfollow():
+                self._telling.unfollow(link, message.id)
+            case _:
+                return False
+        return True
+
+    def _watch_of(self, link: Link, number: int) -> Watch | None:
+        return self._watches.get(link, {}).get(number)
 
     def _redirected(self, forwarded: _Forwarded, told: Redirect) -> None:
         at = forwarded.place.at
@@ -342,6 +472,9 @@ class Router:
             if number in unsent:
                 forwarded.not_sent()
             self._park(forwarded)
+        self._telling.ended(link)
+        for watch in list(self._watches.pop(link, {}).values()):
+            watch.over(NodeUnreachable(f"the link to {link.endpoint} has ended: {ended.text}"))
         for receiver in self.beside:
             receiver.ended(link, ended)
 
