@@ -245,6 +245,14 @@ class MemoryLog:
         """Store a batch as any other writer might; return its offset. Faults don't touch it."""
         return self._partitions[at].store(records, time_ms)
 
+    def garble(self, at: TopicPartition, offset: int, value: bytes | None) -> None:
+        """Let the record at `offset` have another value from now on."""
+        partition = self._partitions[at]
+        partition.records = [
+            record._replace(value=value) if record.offset == offset else record
+            for record in partition.records
+        ]
+
     def freeze(self, at: TopicPartition) -> None:
         """Let every call wait for `thaw`. An append that is cancelled meanwhile becomes late."""
         self._partitions[at].thawed.clear()

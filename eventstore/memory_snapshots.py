@@ -8,7 +8,7 @@ one system share one object.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Sequence
+from collections.abc import AsyncIterable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from eventstore.errors import SnapshotsUnavailable
@@ -87,6 +87,8 @@ class MemorySnapshots(SnapshotStore):
         self._is_down = False
         self._is_closed = False
         self._loses_answer = False
+        self.clock: Callable[[], int] | None = None
+        """What `time_us` tells; nothing, unless a test gives it."""
 
     def go_down(self) -> None:
         """From now on every call raises SnapshotsUnavailable, flushes under way included."""
@@ -115,7 +117,15 @@ class MemorySnapshots(SnapshotStore):
     async def ping(self) -> None:
         self._answer()
 
+    async def time_us(self) -> int | None:
+        self._answer()
+        return None if self.clock is None else self.clock()
+
     async def migrate(self) -> Sequence[str]:
+        self._answer()
+        return []
+
+    async def pending(self) -> Sequence[str]:
         self._answer()
         return []
 

@@ -36,7 +36,14 @@ from eventstore.errors import (
     SnapshotsUnavailable,
 )
 from eventstore.log import TopicPartition
-from eventstore.migrations import Migration, migrations, next_migration
+from eventstore.migrations import (
+    LEDGER,
+    Applied,
+    Migration,
+    migrations,
+    next_migration,
+    pending,
+)
 from eventstore.postgres_admission import not_admitted
 from eventstore.rows import (
     NO_STATE,
@@ -298,14 +305,18 @@ where place.system = $1 and place.topic = $2 and place.partition = $3
 """
 
 _HAS_LEDGER: Final = "select to_regclass('spawn.migrations') is not null"
-_LEDGER: Final = """
+_NEW_LEDGER: Final = """
 create schema if not exists spawn;
 comment on schema spawn is 'Spawn: snapshots of actors, a cache of the event log';
 create table spawn.migrations (
     name     text collate "C" primary key,
     checksum text not null, -- SHA-256 of the file
-    applied  timestamptz not null default now()
+    applied  timestamptz not null default now(),
+    compatible_with integer -- the oldest file whose release may work on beside it; null: none
 );
+"""
+_MEND_LEDGER: Final = """
+alter table spawn.migrations add column if not exists compatible_with integer
 """
 
 
@@ -341,6 +352,13 @@ class PostgresSnapshots(SnapshotStore):
         async with self._pool.session() as session:
             await session.fetch("select 1")
 
+    async def time_us(self) -> int | None:
+        async with self._pool.session() as session:
+            [[time_us]] = await session.fetch(
+                "select (extract(epoch from clock_timestamp()) * 1000000)::bigint"
+            )
+            return int(time_us)
+
     async def migrate(self) -> Sequence[str]:
         known = migrations()
         done: list[str] = []
@@ -349,20 +367,27 @@ class PostgresSnapshots(SnapshotStore):
                 done.append(migration.name)
         return done
 
+    async def pending(self) -> Sequence[str]:
+        async with self._pool.session() as session:
+            has_ledger = (await session.fetch(_HAS_LEDGER))[0][0]
+            return pending(migrations(), await _ledger(session) if has_ledger else {})
+
     async def _migrate_one(self, session: _Session, known: Sequence[Migration]) -> Migration | None:
         await session.execute(f"begin; set local statement_timeout = '{_LONG_S:.0f}s'")
         await session.fetch("select pg_advisory_xact_lock($1)", _MIGRATION_LOCK, within_s=_LONG_S)
         # Read after the lock was taken: another process may just have done all of it.
         if not (await session.fetch(_HAS_LEDGER))[0][0]:
-            await session.execute(_LEDGER)
-        applied = dict(await session.fetch("select name, checksum from spawn.migrations"))
-        migration = next_migration(known, applied)
+            await session.execute(_NEW_LEDGER)
+        migration = next_migration(known, await _ledger(session))
         if migration is not None:
             await session.execute(migration.sql, within_s=_LONG_S)
+            await session.execute(_MEND_LEDGER)
             await session.fetch(
-                "insert into spawn.migrations (name, checksum) values ($1, $2)",
+                "insert into spawn.migrations (name, checksum, compatible_with) "
+                "values ($1, $2, $3)",
                 migration.name,
                 migration.checksum,
+                migration.compatible_with,
             )
         await session.execute("commit")
         return migration
@@ -705,6 +730,11 @@ class _Pool:
             session.terminate()
             raise
         return session
+
+
+async def _ledger(session: _Session) -> dict[str, Applied]:
+    lines = await session.fetch(LEDGER)
+    return {name: Applied(checksum, beside) for name, checksum, beside in lines}
 
 
 @contextlib.contextmanager

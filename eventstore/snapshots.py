@@ -28,12 +28,21 @@ class SnapshotStore(Protocol):
         """Return when the database has answered; it needs no tables for that."""
         ...
 
+    async def time_us(self) -> int | None:
+        """Return the database's own clock, microseconds since 1970 UTC; None: it has none."""
+        ...
+
     async def migrate(self) -> Sequence[str]:
         """Bring the schema up to date, under a lock; return the names of migrations applied.
 
         Raises:
-            SnapshotSchemaMismatch: a newer version made the tables, or a migration was changed.
+            SnapshotSchemaMismatch: a newer version made the tables, and this one can't work beside
+                it; or a migration was changed.
         """
+        ...
+
+    async def pending(self) -> Sequence[str]:
+        """Return the names of migrations that `migrate` would apply. Raises: as `migrate`."""
         ...
 
     async def checkpoint(self, at: TopicPartition) -> Checkpoint | None:

@@ -1,5 +1,7 @@
 """Every error that a user of Spawn can meet, as one tree.
 
+Over 400 lines: one tree, in one place.
+
     SpawnError
     |- CallError                 the call can't be served as it is: the caller's to mend
     |  |- UnknownType, UnknownAction, UnknownRevision, InvalidId, InvalidJson, InvalidHeader
@@ -24,8 +26,9 @@
     |- UnknownPosition           the log has no such partition or record
     |- RepairRefused             that way out does not fit what is there
     |- ReplayDiffers             replay gives another state than the live run did
+    |- LoopStuck                 told, not raised: a node's event loop hung, and it ended itself
     |- StartRefused              a node can't start
-       |- InvalidSettings, InvalidTarget, PortTaken, ForeignLog, SchemaIncompatible
+       |- InvalidSettings, InvalidTarget, PortTaken, ForeignLog, SchemaIncompatible, ClockWrong
        |- PartitionStopped       the log lost records, has one that can't be read, or takes none
 
 `code` is stable and the same in the exception, the HTTP problem body, the log line and the CLI;
@@ -45,6 +48,7 @@ __all__ = [
     "BodyMismatch",
     "BodyTooLarge",
     "CallError",
+    "ClockWrong",
     "Draining",
     "Fenced",
     "ForeignHost",
@@ -59,6 +63,7 @@ __all__ = [
     "InvalidTarget",
     "KeyReused",
     "LogUnreachable",
+    "LoopStuck",
     "MailboxFull",
     "MethodNotAllowed",
     "NewerCodeNeeded",
@@ -380,6 +385,12 @@ class RepairRefused(SpawnError):
     code = "repair-refused"
 
 
+class LoopStuck(SpawnError):
+    """Code blocked the node's event loop for longer than `node.stuck`: the process ended itself."""
+
+    code = "loop-stuck"
+
+
 class StartRefused(SpawnError):
     """The node can't start as it is set up."""
 
@@ -414,6 +425,12 @@ class SchemaIncompatible(StartRefused):
     """The code's event or state types can't read what the topic holds."""
 
     code = "schema-incompatible"
+
+
+class ClockWrong(StartRefused):
+    """This machine's clock and the database's differ by more than `node.clock_limit`."""
+
+    code = "clock-wrong"
 
 
 class PartitionStopped(StartRefused):

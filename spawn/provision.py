@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from eventstore.codec import SchemaEntry
+from eventstore.errors import SnapshotSchemaMismatch
 from eventstore.log import EventLog, LogAdmin, TopicSettings, TopicState
 from eventstore.schema_topic import platform_entries, read_schemas, write_schemas
 from eventstore.snapshots import SnapshotStore
@@ -76,7 +77,7 @@ async def ensure_topics(
     """Make what is missing; return the event topics with the partitions that they have.
 
     Raises: StartRefused (something is missing and may not be created, or can't be used),
-    LogUnavailable, LogRefused, SnapshotsUnavailable.
+    LogUnavailable, LogRefused, SnapshotsUnavailable, SnapshotSchemaMismatch.
     """
     compacted = (schemas_topic(system), nodes_topic(system))
     existing = await admin.describe([*wanted, *compacted])
@@ -106,6 +107,11 @@ async def ensure_topics(
     if create:
         for name in await store.migrate():
             say(f"database: applied {name}")
+    elif names := await store.pending():
+        raise SnapshotSchemaMismatch(
+            f"it lacks tables of this version of Spawn ({', '.join(names)}); `spawn init` makes "
+            "them"
+        )
     return {topic: existing[topic].partitions for topic in wanted}
 
 

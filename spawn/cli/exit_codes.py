@@ -13,6 +13,7 @@ __all__ = [
     "INTERRUPTED",
     "NOT_CONFIRMED",
     "NOT_FOUND",
+    "STUCK",
     "UNREACHABLE",
     "USAGE",
     "of",
@@ -27,6 +28,8 @@ NOT_FOUND: Final = 4
 UNREACHABLE: Final = 5
 NOT_CONFIRMED: Final = 6
 """A change was shown and not confirmed; nothing was done."""
+STUCK: Final = 70
+"""A node whose event loop hung ended itself (EX_SOFTWARE of sysexits): start it again."""
 INTERRUPTED: Final = 130
 """Ctrl-C, as shells have it: 128 + SIGINT."""
 
@@ -37,6 +40,7 @@ _BY_CODE: Final = {
     "invalid-json": USAGE,
     "invalid-header": USAGE,
     "fenced": FENCED,
+    "loop-stuck": STUCK,
     "unknown-type": NOT_FOUND,
     "unknown-action": NOT_FOUND,
     "unknown-revision": NOT_FOUND,

@@ -46,6 +46,8 @@ key, offset and value; revision, previous, time, outcome, flags, the key that it
 
 _FOREIGN: Final[Mark] = (b"", -3)
 _UNKNOWN_FLAGS: Final = Flag.UNKNOWN
+_RARE_FLAGS: Final = SECTION_FLAGS | _UNKNOWN_FLAGS
+"""One test in the loop of `Fold.run` for all that most commits have none of."""
 
 
 class LossDetected(Exception):
@@ -214,12 +216,13 @@ class Fold:
                 or sequence != following
                 or at_us < time_us
                 or table is None
-                or flags & _UNKNOWN_FLAGS
                 or len(value) < shortest + size
             ):
                 break
             bound = None
-            if flags & SECTION_FLAGS or cause in SECTION_CAUSES:
+            if flags & _RARE_FLAGS or cause in SECTION_CAUSES:
+                if flags & _UNKNOWN_FLAGS:
+                    break
                 try:
                     request, _, _, bound, _, _ = decode_sections(value, name_end, cause, flags)
                 except UnreadablePrefix:

@@ -502,7 +502,7 @@ class Membership:
             return ["it looks for the other nodes"]
         if self.node.standing is Standing.LEAVING:
             return ["it is stopping"]
-        # One that does not reach log or database forwards what comes to it, or all are in its place.
+        # One that does not reach log or database forwards what comes to it.
         return []
 
     def seen(self) -> Iterable[NodeSeen]:

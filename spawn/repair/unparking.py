@@ -4,6 +4,8 @@ Parking is stored nowhere: whoever loads an actor rebuilds its state, and parks 
 be read (a snapshot row then only tells where its history ends). So code that can read the record is
 enough, and the actor is read again when its partition is taken again. Where nothing can read it, a
 commit of the operator's says the whole state from here on; nobody has to read what is before it.
+
+Over 400 lines: the three ways share how the actor and its states are found.
 """
 
 from __future__ import annotations
@@ -13,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from eventstore.codec import encode_commit_body, read_effect
-from eventstore.errors import CorruptRecord, OffsetGone
-from eventstore.history import HistoryRecord, walk_back
+from eventstore.errors import CorruptRecord, OffsetGone, UnreadableBody
+from eventstore.history import HistoryRecord, read_one, walk_back
 from eventstore.log import LogRecord, TopicPartition
 from eventstore.records import (
     NO_PREVIOUS,
@@ -29,13 +31,14 @@ from spawn.core.behavior import Behavior
 from spawn.core.fold import Fold
 from spawn.core.ids import partition_of
 from spawn.core.partition import WAIT_S
+from spawn.core.tail import WHOLE, Base, apply_commit
 from spawn.errors import ActorParked, RepairRefused, UnknownRevision, UnknownType
 from spawn.query.catalog import Catalog
 from spawn.repair.accepting import CALLER
 from spawn.repair.bodies import Bodies, history_problem, schemas_of, teach
 from spawn.repair.claims import FENCES, append, read_on, take
 from spawn.repair.plan import Plan, Tools, nothing
-from spawn.repair.scan import Scan, scan
+from spawn.repair.scan import Scan, fold_on, scan
 from spawn.repair.skipping import scanned
 from spawn.runtime.activation import refold
 
@@ -98,11 +101,13 @@ async def plan_unpark(
     if to is not None:
         return await _setting_back(tools, found, what, to, behavior, needed=bool(problem))
     if problem:
+        good = await _Forward(tools, found, bodies, behavior).last_good()
         raise ActorParked(
             f"{found.name} can't be rebuilt: {problem}",
             at=f"{found.at}@{found.offset}",
-            hint="start nodes with code that reads it, or give up what can't be read: "
-            f"spawn repair unpark {found.name} --to REVISION, or --delete",
+            hint="start nodes with code that reads it, or give up what can't be read: spawn repair "
+            f"unpark {found.name} "
+            + (f"--to {good} (the last revision before it), or --delete" if good else "--delete"),
         )
     return _reading_again(tools, found, what)
 
@@ -185,6 +190,67 @@ async def _setting_back(
     )
 
 
+class _Forward:
+    """Reads an actor's records from the log's start on, where the way back is blocked."""
+
+    def __init__(
+        self, tools: Tools, found: _Actor, bodies: Bodies, behavior: Behavior | None
+    ) -> None:
+        self._tools = tools
+        self._found = found
+        self._bodies = bodies
+        self._behavior = behavior
+        self._base = Base(None, 0, False)
+        self._good = 0
+        self._broken = False
+        self._wanted = 0
+        self._offset: int | None = None
+
+    async def last_good(self) -> int:
+        """Return the last revision that can be rebuilt; 0: none, or the log has not all of it."""
+        await self._read()
+        return self._good
+
+    async def offset_of(self, revision: int) -> int | None:
+        """Return where the record stands that made a revision; None: it is not there."""
+        self._wanted = revision
+        await self._read()
+        return self._offset
+
+    async def _read(self) -> None:
+        log, at = self._tools.log, self._found.at
+        first, end = await log.bounds(at)
+        if first == 0:
+            await fold_on(log, at, Fold(), end, self._met)
+
+    def _met(self, stored: StoredRecord, commit: Commit) -> None:
+        found = self._found
+        if stored.key != found.key or commit.type != found.type.encode() or stored.value is None:
+            return
+        if commit.outcome != Outcome.APPLIED:
+            return
+        if commit.revision == self._wanted:
+            self._offset = stored.offset
+        if not self._broken:
+            try:
+                self._base = self._step(stored.offset, stored.value, commit)
+            except UnreadableBody:
+                self._broken = True
+            else:
+                self._good = commit.revision
+
+    def _step(self, offset: int, value: bytes, commit: Commit) -> Base:
+        """Fold the record; by its bytes alone where the code is not at hand."""
+        if self._behavior is not None:
+            actor_id = self._found.key.decode()
+            step = apply_commit(self._behavior, actor_id, self._base, offset, value)
+            return Base(step.state, step.revision, step.deleted)
+        problem = self._bodies.problem(self._found.type, value, commit.body_at)
+        if problem or (commit.revision != self._base.revision + 1 and not commit.flags & WHOLE):
+            raise UnreadableBody(problem)
+        return Base(None, commit.revision, False)
+
+
 async def _find(tools: Tools, actor: tuple[str, str]) -> _Actor:
     """Find the actor's last record. Raises: UnknownType, RepairRefused."""
     actor_type, actor_id = actor
@@ -257,6 +323,10 @@ async def _state_at(
     Raises: RepairRefused - nobody has it; UnknownRevision.
     """
     record = await _record_of(tools, found, to)
+    if record is None:
+        offset = await _Forward(tools, found, Bodies([]), None).offset_of(to)
+        if offset is not None:
+            record = await read_one(tools.log, found.at, found.type, found.key, offset)
     if record is not None and record.commit.flags & Flag.DELETED:
         return True, (b"", b"")
     if record is not None and record.commit.flags & Flag.STATE:
@@ -324,14 +394,28 @@ async def _record_of(tools: Tools, found: _Actor, revision: int) -> HistoryRecor
     return None
 
 
+async def _is_open(tools: Tools, found: _Actor) -> bool:
+    """Tell whether the way back through the actor's records is open, as far as the log is kept."""
+    try:
+        async for _ in walk_back(tools.log, found.at, found.type, found.key, found.offset):
+            pass
+    except CorruptRecord:
+        return False
+    except OffsetGone:
+        return True
+    return True
+
+
 async def _commit(tools: Tools, found: _Actor, state: tuple[bytes, bytes] | None) -> Sequence[str]:
     """Write the commit under a claim of our own; None deletes the actor.
 
-    It says all: no `previous` is needed by a fold, but people want to walk back over it.
+    It says all, so a fold needs no `previous`. For people it names the record before, unless the
+    way back is blocked behind that one: then the actor's history begins with this commit.
     """
     at, fold = found.at, found.fold
     flags = Flag.DELETED if state is None else Flag.STATE
     body = encode_commit_body("repair", b"", (), state, b"null", None, "", CALLER, None)
+    is_open = await _is_open(tools, found)
     for _ in range(_TRIES_MAX):
         claim = await take(tools, at, fold, "repair: unpark")
         last = await _last(tools, at, (found.type, found.key.decode()), found.key)
@@ -341,9 +425,10 @@ async def _commit(tools: Tools, found: _Actor, state: tuple[bytes, bytes] | None
                 at=found.name,
                 hint="it is not parked any more; look at it again",
             )
+        previous = last[1] if is_open else NO_PREVIOUS
         commit = Commit(
             claim.claim, claim.epoch, 0, found.revision + 1,
-            max(fold.time_us, tools.time_us()), last[1] or NO_PREVIOUS, Outcome.APPLIED,
+            max(fold.time_us, tools.time_us()), previous, Outcome.APPLIED,
             Cause.OPERATOR, flags, found.type.encode(),
         )  # fmt: skip
         offset = await append(tools, at, [LogRecord(found.key, encode_commit(commit, body))])

@@ -21,6 +21,7 @@ from spawn.core.commands import Command
 from spawn.core.ingress import PartitionStatistics
 from spawn.core.partition import Partition, Phase
 from spawn.errors import (
+    ActorParked,
     Draining,
     LogUnreachable,
     OutcomeUnknown,
@@ -50,6 +51,8 @@ _ENDING: Final = (Phase.FENCED, Phase.STOPPED)
 _WRITING: Final = (Phase.ACTIVE, Phase.RECOVERING)
 _DRAIN_POLL_S: Final = 0.01
 _HAND_OVER_POLL_S: Final = 0.002
+_LOOK_S: Final = 1.0
+"""Between two looks into the log for the sake of parked actors."""
 
 
 class PartitionWorker:
@@ -81,8 +84,10 @@ class PartitionWorker:
         self._loads = asyncio.Event()
         self._flush = asyncio.Event()
         self._flushing = asyncio.Lock()
+        self._looked = float("-inf")
         self._flush_fails = False
         """The last flush failed, and it was said."""
+        context.blocking.beat.listeners.append(self.look)
 
     # --- life ------------------------------------------------------------------------------------
 
@@ -249,6 +254,10 @@ class PartitionWorker:
                     command.arrived = self._now()
         except SpawnError as error:
             self._tell(command, error)
+            if isinstance(error, ActorParked) and self._now() - self._looked >= _LOOK_S:
+                # Told from memory, where nothing is appended: an operator may have mended it.
+                self._looked = self._now()
+                self.look()
             return
         if machine.residents.loads:
             self._loads.set()

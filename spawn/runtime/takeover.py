@@ -26,6 +26,7 @@ from spawn.core.checkpoint import CheckpointUnreadable
 from spawn.core.fold import LossDetected
 from spawn.core.partition import WAIT_S, Partition
 from spawn.errors import ForeignLog, PartitionStopped
+from spawn.runtime.clock_check import tell_of_future
 from spawn.runtime.context import NodeContext
 from spawn.runtime.partition_log import PartitionLogger
 from spawn.runtime.waiting import Backoff
@@ -113,6 +114,7 @@ async def take_over(
             ) from error
         if machine.displaces_live_claim:
             await asyncio.sleep(WAIT_S)
+        tell_of_future(context, at, machine.fold.time_us)
         machine.activate()
         return machine
 

@@ -284,7 +284,7 @@ class LogContract:
     async def test_a_deleted_topic_is_gone_and_others_stay(
         self, log: EventLog, admin: LogAdmin
     ) -> None:
-        """Also one with a name alike; deleting again does nothing, and it can be made anew."""
+        """Also one whose name begins alike; deleting again does nothing; it can be made anew."""
         gone, stays = new_topic(), new_topic()
         alike = f"{gone}2"
         await admin.create({name: TopicSettings(partitions=1) for name in (gone, stays, alike)})

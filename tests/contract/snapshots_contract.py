@@ -144,6 +144,13 @@ class SnapshotsContract:
         """The question of a health check."""
         await store.ping()
 
+    async def test_its_clock_goes_on_or_is_none(self, store: SnapshotStore) -> None:
+        """Microseconds since 1970, of the moment of the answer and not of a transaction."""
+        first, second = await store.time_us(), await store.time_us()
+        assert (first is None) == (second is None)
+        if first is not None and second is not None:
+            assert 1_700_000_000_000_000 < first < second
+
     async def test_nothing_is_there_at_first(self, store: SnapshotStore) -> None:
         """An unknown partition has no checkpoint, X = 0 and no rows."""
         at = new_place()

@@ -29,7 +29,7 @@ from tests.faults.cases.cuts import CUT_BROKER, CUT_NODES, CUT_POSTGRES
 from tests.faults.cases.database import POSTGRES
 from tests.faults.cases.freeze import FREEZE_LONG, FREEZE_ONE
 from tests.faults.cases.kill import KILL_ALL, KILL_ONE
-from tests.faults.cases.moves import CHURN, STOP_AND_JOIN
+from tests.faults.cases.moves import CHURN, FIRST_START, STOP_AND_JOIN
 from tests.faults.cases.slow import BLOCK, STARVE
 from tests.faults.clock import library
 from tests.faults.cluster import NotInTime, last_lines
@@ -46,6 +46,7 @@ _CASES: Final = {
         FREEZE_ONE,
         FREEZE_LONG,
         STOP_AND_JOIN,
+        FIRST_START,
         CHURN,
         POSTGRES,
         CLOCKS,
@@ -59,8 +60,9 @@ _CASES: Final = {
         BROKER_ROLL,
     )
 }
-_CASE_S: Final = 240.0
-"""A case that takes longer hangs; a repeated one has as much for each run."""
+_CASE_S: Final = 180.0
+_RUN_S: Final = 20.0
+"""A case that takes longer hangs; a repeated fault has so much more for each time."""
 
 
 @contextlib.asynccontextmanager
@@ -80,13 +82,14 @@ async def _play(case: Case, servers: Servers, folder: Path, options: Options) ->
         stage.cluster.preload = library(folder)
     problems: list[str] = []
     try:
-        async with asyncio.timeout(_CASE_S * max(1, options.runs)):
-            await stage.open()
-            try:
+        await stage.open()
+        try:
+            async with asyncio.timeout(_CASE_S + _RUN_S * options.runs):
                 await case.play(stage)
-            except (NotInTime, AssertionError, RuntimeError, TimeoutError) as error:
-                problems.append(f"{type(error).__name__}: {error}")
-            return judge(case.name, await stage.end(problems), options.timeout_s)
+        except (NotInTime, AssertionError, RuntimeError, TimeoutError) as error:
+            problems.append(f"{type(error).__name__}: {error}")
+            await stage.cluster.keep_metrics("problem")
+        return judge(case.name, await stage.end(problems), options.timeout_s)
     except (NotInTime, RuntimeError, TimeoutError, OSError) as error:
         logs = [f"{node.name}: {last_lines(node.log)}" for node in stage.cluster.nodes.values()]
         said = f"{type(error).__name__}: {error}".strip(": ")

@@ -155,6 +155,11 @@ class Node:
 
     async def serves(self) -> frozenset[int] | None:
         """Return the partitions that it says it serves; None: it does not answer."""
+        page = await self.metrics()
+        return None if page is None else frozenset(int(each) for each in _SERVING.findall(page))
+
+    async def metrics(self) -> str | None:
+        """Return its page of metrics; None: it does not answer."""
         try:
             async with asyncio.timeout(_ASK_S):
                 reader, writer = await asyncio.open_connection("127.0.0.1", self.http_port)
@@ -165,7 +170,7 @@ class Node:
                     writer.close()
         except (OSError, TimeoutError):
             return None
-        return frozenset(int(each) for each in _SERVING.findall(page.replace("\r\n", "\n")))
+        return page.replace("\r\n", "\n")
 
 
 class Cluster:
@@ -233,6 +238,12 @@ class Cluster:
             code = None if node._process is None else node._process.returncode
             if code is not None and code not in (0, -signal.SIGKILL):
                 raise NotInTime(f"{name} ended with {code}: {last_lines(node.log)}")
+
+    async def keep_metrics(self, name: str) -> None:
+        """Write what each node tells of itself into a file, for who has to find out."""
+        for node in self.running:
+            page = await node.metrics() or "no answer\n"
+            (self._folder / f"{node.name}-{name}.metrics").write_text(page, encoding="utf-8")
 
     def close(self) -> None:
         """Kill what still runs."""

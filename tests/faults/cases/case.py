@@ -25,8 +25,6 @@ class Case:
     """Does it to a stage that is calm, and returns when its last effect has been looked at."""
     brokers: int = 1
     gated: bool = False
-    nodes: int = 0
-    """0: as many as were asked for."""
     is_short: bool = False
     """Part of `make faults-short`."""
     preload: bool = False

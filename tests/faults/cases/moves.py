@@ -7,14 +7,35 @@ import time
 from typing import Final
 
 from tests.faults.cases.case import Case
+from tests.faults.cluster import Cluster
 from tests.faults.figures import Measure
 from tests.faults.stage import KEY_GAP_S, Stage
 
-__all__ = ["CHURN", "STOP_AND_JOIN"]
+__all__ = ["CHURN", "FIRST_START", "STOP_AND_JOIN"]
 
+_FIRST_START_S: Final = 20.0
 _AFTER_S: Final = 1.0
 _STEP_S: Final = 2.0
 _CHURN_S: Final = 40.0
+
+
+async def _first_start(stage: Stage) -> None:
+    """A new system, again and again: nobody has topics, tables, or a group yet."""
+    count = stage.options.nodes
+    for run in stage.repeat(4):
+        other = Cluster(
+            stage.servers,
+            stage.folder / f"start-{run}",
+            f"{stage.cluster.system}-{run}",
+            stage.options.partitions,
+        )
+        (stage.folder / f"start-{run}").mkdir()
+        try:
+            stage.fault(f"first start of {count} nodes at once")
+            await other.start(*(f"s{number}" for number in range(count)))
+            await other.balanced(_FIRST_START_S)
+        finally:
+            await asyncio.to_thread(other.close)
 
 
 async def _stop_and_join(stage: Stage) -> None:
@@ -73,6 +94,9 @@ STOP_AND_JOIN: Final = Case(
     about="a planned stop, then the node joins again",
     play=_stop_and_join,
     is_short=True,
+)
+FIRST_START: Final = Case(
+    name="first-start", about="all nodes of a new system start at once", play=_first_start
 )
 CHURN: Final = Case(
     name="churn", about="a node joins or leaves every 2 s, each third by kill -9", play=_churn
