@@ -104,7 +104,7 @@ class Membership:
         self._handing = Handing(self._router.peers)
         self._observer = Observer(me.node_id.hex(), self._router.peers, self._now, self._found)
         self._fitness = Fitness(plan.probes, self._fit)
-        self._participant = Participant(me, self._held, self._assigned)
+        self._participant = Participant(me, self._held, self._assigned, self._unassigned)
         self._group = plan.group(self._participant)
         self._members: Mapping[bytes, Member] = {me.node_id: me}
         self._seen_at: dict[bytes, float] = {}
@@ -447,6 +447,10 @@ class Membership:
         self._choices.assign(places)
         self._review()
 
+    def _unassigned(self) -> None:
+        self._choices.assign(())
+        self._review()
+
     # --- deciding --------------------------------------------------------------------------------
 
     def _owner_of(self, place: Place) -> Owned:
@@ -498,8 +502,7 @@ class Membership:
             return ["it looks for the other nodes"]
         if self.node.standing is Standing.LEAVING:
             return ["it is stopping"]
-        if self.node.standing is Standing.UNFIT:
-            return [f"it does not reach {self._fitness.missing}"]
+        # One that does not reach log or database forwards what comes to it.
         return []
 
     def seen(self) -> Iterable[NodeSeen]:

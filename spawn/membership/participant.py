@@ -32,9 +32,14 @@ class Participant:
         me: Member,
         held: Callable[[], Iterable[tuple[TopicPartition, int]]],
         assigned: Callable[[Iterable[TopicPartition]], None],
+        unassigned: Callable[[], None],
     ) -> None:
-        """`held` gives the partitions served, each with its claim's epoch."""
-        self._me, self._held, self._assigned = me, held, assigned
+        """`held` gives the partitions served, each with its claim's epoch.
+
+        `unassigned` is told that others may have been given what was this node's.
+        """
+        self._me, self._held = me, held
+        self._assigned, self._unassigned = assigned, unassigned
         self.grouped: frozenset[bytes] = frozenset()
         """Node ids of the last generation that this node led."""
 
@@ -69,6 +74,7 @@ class Participant:
 
     def lost(self, reason: str) -> None:
         _logger.warning("%s; what is served here goes on", reason)
+        self._unassigned()
 
 
 def _node_ids(metadata: Iterable[bytes]) -> Iterable[bytes]:

@@ -6,7 +6,8 @@ and its fields in order. It has at most `FRAME_MESSAGES_MAX` messages and `FRAME
 How the protocol grows, so that a release and the one before it understand each other:
 
 - A field is added at a message's end and has a default: who does not know it passes over it.
-- A kind below `IGNORABLE_FROM` must be understood. It is only sent to a peer whose `Hello` says so.
+- A kind below `IGNORABLE_FROM` must be understood. It is only sent where the version that is spoken
+  (`greeting.spoken`) has it.
 - A kind from there on may be sent to anybody: who does not know it passes over it.
 - The fields of `Hello` and `Bye` never change their meaning: they are read before a version is
   agreed on.

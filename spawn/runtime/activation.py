@@ -15,11 +15,13 @@ from eventstore.errors import (
     LogRefused,
     OffsetGone,
     TopicMissing,
+    UnknownSchema,
     UnreadableBody,
     UnreadablePrefix,
 )
 from eventstore.history import walk_back
 from eventstore.log import EventLog, TopicPartition
+from eventstore.lookahead import look_ahead
 from eventstore.records import NO_PREVIOUS, Commit, Outcome, StoredRecord
 from eventstore.rows import ActorName, ActorRow, KeyRow, Loaded
 from eventstore.snapshots import SnapshotStore
@@ -29,8 +31,10 @@ from spawn.core.checkpoint import CheckpointUnreadable, restore_fold
 from spawn.core.fold import Fold, LossDetected
 from spawn.core.keys import BoundKey, Keys
 from spawn.core.partition import Partition
-from spawn.core.tail import Base, base_from_row, fold_tail
+from spawn.core.tail import WHOLE, Base, base_from_row, fold_tail
 from spawn.errors import NotStarted, PartitionStopped, SpawnError
+from spawn.runtime.outcomes import unreadable
+from spawn.runtime.schema_book import SchemaBook
 
 __all__ = ["HOOK_S", "Activation", "refold", "tell_activated"]
 
@@ -54,21 +58,23 @@ class Activation:
         machine: Partition,
         log: EventLog,
         store: SnapshotStore,
+        schemas: SchemaBook,
     ) -> None:
         self._at = at
         self._machine = machine
         self._log = log
         self._store = store
+        self._schemas = schemas
         self._hooks = asyncio.Semaphore(HOOKS_MAX)
         self._reading_again = asyncio.Lock()
 
-    async def load(self, actors: Sequence[Actor]) -> Mapping[Actor, str]:
+    async def load(self, actors: Sequence[Actor]) -> Mapping[Actor, SpawnError]:
         """Give every actor its state; return those whose state can't be rebuilt, and why.
 
         Raises: SnapshotError, LogError - nothing was changed for those not reached;
         PartitionStopped.
         """
-        broken: dict[Actor, str] = {}
+        broken: dict[Actor, SpawnError] = {}
         missing = actors
         # More than once only for those whose tail grew meanwhile: the store went back.
         while missing := [a for a in missing if a.state is UNLOADED and a not in broken]:
@@ -81,7 +87,7 @@ class Activation:
                 try:
                     await self._rebuild(actor, stored)
                 except (CorruptRecord, OffsetGone) as error:
-                    broken[actor] = f"{self._at} {error}"
+                    broken[actor] = unreadable(actor.name, f"{self._at} {error}", error)
         return broken
 
     async def _read(self, actors: Sequence[Actor]) -> Loaded:
@@ -134,7 +140,12 @@ class Activation:
         start = fold.position
         async for chunk in self._log.read(self._at, start, end):
             for index, record in enumerate(chunk):
-                commit = fold.step(record, chunk, index)
+                try:
+                    commit = fold.step(record, chunk, index)
+                except (LossDetected, UnreadablePrefix) as error:
+                    if not await look_ahead(self._log, self._at, fold, error.offset):
+                        raise
+                    commit = fold.step(record)
                 if commit is not None:
                     lost.append((commit, record))
         machine.residents.store_went_back(start, lost)
@@ -147,13 +158,18 @@ class Activation:
         offset = actor.offset
         if offset == NO_PREVIOUS and row is not None:
             offset = row.offset
-        base = self._base(actor, row)
+        base = await self._base(actor, row)
         if base is None:
-            base = await refold(self._log, self._at, behavior, actor.id, offset)
+            base = await refold(self._log, self._at, behavior, actor.id, offset, self._schemas)
         elif tail is not None:
             below = row.offset if row is not None else NO_PREVIOUS
             records = [record for record in tail.records if record[0] > below]
-            base = fold_tail(behavior, name[1], base, records)
+            start = base
+
+            async def fold() -> Base:
+                return fold_tail(behavior, name[1], start, records, self._schemas.writers)
+
+            base = await self._schemas.reading(behavior, fold)
         keys = _keys(stored.keys.get(name, ()))
         if tail is not None:
             keys = tail.bind_keys(keys)
@@ -185,11 +201,18 @@ class Activation:
                 )
         done(actor, error)
 
-    @staticmethod
-    def _base(actor: Actor, row: ActorRow | None) -> Base | None:
+    async def _base(self, actor: Actor, row: ActorRow | None) -> Base | None:
         """Return where to start; None: nothing usable is stored, the history must be walked."""
         if row is not None:
-            return base_from_row(actor.table.behavior, row)
+            behavior = actor.table.behavior
+
+            async def read() -> Base | None:
+                return base_from_row(behavior, row)
+
+            try:
+                return await self._schemas.reading(behavior, read)
+            except UnknownSchema:
+                return None
         if actor.tail is not None and actor.tail.needs_base:
             return None
         return Base(None, 0, False)
@@ -202,23 +225,35 @@ async def tell_activated(actor: Actor) -> None:
 
 
 async def refold(
-    log: EventLog, at: TopicPartition, behavior: Behavior, key: bytes, offset: int
+    log: EventLog,
+    at: TopicPartition,
+    behavior: Behavior,
+    key: bytes,
+    offset: int,
+    schemas: SchemaBook,
 ) -> Base:
-    """Fold an actor's whole history up to the record at `offset`; no snapshot is looked at.
+    """Fold an actor's history up to the record at `offset`; no snapshot is looked at.
+
+    It begins at the last record that says the whole state, or at the first.
 
     Raises: CorruptRecord (a record can't be read, position named; or the log is not kept that far
     back), LogUnavailable, LogRefused.
     """
+    records: list[tuple[int, bytes]] = []
     try:
-        records = [
-            (record.offset, record.value)
-            async for record in walk_back(log, at, behavior.type, key, offset)
-            if record.commit.outcome == Outcome.APPLIED
-        ]
+        async for record in walk_back(log, at, behavior.type, key, offset):
+            if record.commit.outcome == Outcome.APPLIED:
+                records.append((record.offset, record.value))
+                if record.commit.flags & WHOLE:
+                    break  # what the actor was before no longer matters
     except OffsetGone as error:
         raise UnreadableBody(f"its history is no longer in the log: {error}") from error
     records.reverse()
-    return fold_tail(behavior, key.decode(), Base(None, 0, False), records)
+
+    async def fold() -> Base:
+        return fold_tail(behavior, key.decode(), Base(None, 0, False), records, schemas.writers)
+
+    return await schemas.reading(behavior, fold)
 
 
 def _keys(rows: Sequence[KeyRow]) -> Keys | None:

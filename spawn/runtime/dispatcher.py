@@ -266,7 +266,8 @@ class NodeDispatcher:
         if revision == 0:
             return StateAnswer(behavior.state_json(behavior.initial(actor_id)), 0, None)
         offset = NO_PREVIOUS if position is None else position.offset
-        past = PastCommits(self._context.log, served.worker_of(key).at, behavior, key, offset)
+        context, at = self._context, served.worker_of(key).at
+        past = PastCommits(context.log, at, behavior, key, offset, context.schemas)
         try:
             async with asyncio.timeout_at(deadline):
                 state, position = await past.state_at(revision)
@@ -319,7 +320,8 @@ class NodeDispatcher:
         behavior, at = served.behavior, served.worker_of(key).at
         _, revision, position = await self._read(behavior.type, key, timeout_s)
         offset = NO_PREVIOUS if position is None else position.offset
-        return revision, PastCommits(self._context.log, at, behavior, key, offset)
+        context = self._context
+        return revision, PastCommits(context.log, at, behavior, key, offset, context.schemas)
 
     def types(self) -> Mapping[str, Sequence[ActionInfo]]:
         return {

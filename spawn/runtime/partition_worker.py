@@ -21,6 +21,7 @@ from spawn.core.commands import Command
 from spawn.core.ingress import PartitionStatistics
 from spawn.core.partition import Partition, Phase
 from spawn.errors import (
+    ActorParked,
     Draining,
     LogUnreachable,
     OutcomeUnknown,
@@ -50,6 +51,8 @@ _ENDING: Final = (Phase.FENCED, Phase.STOPPED)
 _WRITING: Final = (Phase.ACTIVE, Phase.RECOVERING)
 _DRAIN_POLL_S: Final = 0.01
 _HAND_OVER_POLL_S: Final = 0.002
+_LOOK_S: Final = 1.0
+"""Between two looks into the log for the sake of parked actors."""
 
 
 class PartitionWorker:
@@ -81,8 +84,10 @@ class PartitionWorker:
         self._loads = asyncio.Event()
         self._flush = asyncio.Event()
         self._flushing = asyncio.Lock()
+        self._looked = float("-inf")
         self._flush_fails = False
         """The last flush failed, and it was said."""
+        context.blocking.beat.listeners.append(self.look)
 
     # --- life ------------------------------------------------------------------------------------
 
@@ -115,7 +120,9 @@ class PartitionWorker:
                     # It ends with the partition only.
                     lambda: appending.done() or appending.cancelling() > 0,
                 )
-                activation = Activation(self.at, machine, context.log, context.store)
+                activation = Activation(
+                    self.at, machine, context.log, context.store, context.schemas
+                )
                 self._activation = activation
                 self._flusher = Flusher(
                     self.at,
@@ -247,6 +254,10 @@ class PartitionWorker:
                     command.arrived = self._now()
         except SpawnError as error:
             self._tell(command, error)
+            if isinstance(error, ActorParked) and self._now() - self._looked >= _LOOK_S:
+                # Told from memory, where nothing is appended: an operator may have mended it.
+                self._looked = self._now()
+                self.look()
             return
         if machine.residents.loads:
             self._loads.set()
@@ -301,7 +312,7 @@ class PartitionWorker:
     ) -> None:
         execution = self._execution
         assert execution is not None, "only an active partition loads actors"
-        broken: Mapping[Actor, str] = {}
+        broken: Mapping[Actor, SpawnError] = {}
         failure: SnapshotError | LogError | None = None
         try:
             broken = await activation.load(batch)
@@ -347,7 +358,7 @@ class PartitionWorker:
     def _give_up_load(self, execution: Execution, actor: Actor, error: SpawnError) -> None:
         execution.refuse_all(self.machine.residents.load_failed(actor), error)
 
-    def _park(self, execution: Execution, actor: Actor, reason: str) -> None:
+    def _park(self, execution: Execution, actor: Actor, reason: SpawnError) -> None:
         self.counts.parked += 1
         execution.park(actor, reason)
 
@@ -384,7 +395,7 @@ class PartitionWorker:
     def _unloaded(self) -> Sequence[Actor]:
         """Return the dirty actors that a flush could not write whole: their keys would be lost."""
         dirty = self.machine.residents.dirty
-        return [actor for actor in dirty if actor.state is UNLOADED and not actor.parked]
+        return [actor for actor in dirty if actor.state is UNLOADED and actor.parked is None]
 
     # --- stopping, watching ---------------------------------------------------------
 

@@ -275,7 +275,7 @@ class Stage:
         except SpawnError as error:
             fail(command, error, self._context.outstanding)
 
-    def _start(self, execution: Execution, actor: Actor, broken: str | None) -> None:
+    def _start(self, execution: Execution, actor: Actor, broken: SpawnError | None) -> None:
         """As `PartitionWorker._load_batch`, once the actor is loaded or can't be."""
         if broken is not None:
             execution.park(actor, broken)
@@ -304,9 +304,9 @@ class Stage:
         return machine
 
     def _activation(self, machine: Partition) -> Activation:
-        return Activation(self._at, machine, self._log, self._store)
+        return Activation(self._at, machine, self._log, self._store, self._context.schemas)
 
-    async def _load(self, machine: Partition) -> Sequence[tuple[Actor, str | None]]:
+    async def _load(self, machine: Partition) -> Sequence[tuple[Actor, SpawnError | None]]:
         """Load the actors that are wanted; return them with why they can't be, if so."""
         wanted, machine.residents.loads = machine.residents.loads, []
         if not wanted:
@@ -323,9 +323,10 @@ class Stage:
         base = await self._log.append(self._at, records, self.clock.time_us() // 1000)
         entries = machine.acknowledged(base)
         assert entries is not None, "nobody else writes this log"
-        for entry, record in zip(entries, records, strict=False):  # a Barrier is no entry
+        # A Barrier is no entry.
+        for entry, (_, value) in zip(entries, append.records, strict=False):
             if entry.outcome == RecordOutcome.APPLIED:
-                self._replays[entry.actor.id].add(entry, record.value)
+                self._replays[entry.actor.id].add(entry, value)
         return entries
 
 

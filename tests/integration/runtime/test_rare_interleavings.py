@@ -24,6 +24,7 @@ from spawn.runtime import appends
 from spawn.runtime.activation import Activation
 from spawn.runtime.node import Node
 from spawn.runtime.placement import Everything
+from spawn.runtime.schema_book import SchemaBook
 from tests.integration.runtime.running import (
     AT,
     TOPIC,
@@ -134,7 +135,9 @@ async def test_two_catch_ups_at_once_give_no_record_twice() -> None:
         residents = machine.residents
         assert residents.evict(residents.tables["List"].actors[b"a"])
         cluster.store.put_back(older)
-        activation = Activation(AT, machine, cluster.log, cluster.store)
+        activation = Activation(
+            AT, machine, cluster.log, cluster.store, SchemaBook(cluster.log, "spawn.test._schemas")
+        )
         await asyncio.gather(activation.read_again(), activation.read_again())
         assert await numbers(node, "a") == [1, 2, 3]
 
