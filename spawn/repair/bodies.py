@@ -14,13 +14,13 @@ from eventstore.errors import CorruptRecord, OffsetGone, UnreadableBody
 from eventstore.history import walk_back
 from eventstore.log import EventLog, TopicPartition
 from eventstore.records import Outcome
-from spawn.core.behavior import Behavior, SchemaUse
+from spawn.core.behavior import Behavior
 from spawn.core.ids import schemas_topic
 from spawn.core.tail import WHOLE, Base
 from spawn.runtime.activation import refold
 from spawn.runtime.schema_book import SchemaBook
 
-__all__ = ["Bodies", "history_problem", "refolded", "teach"]
+__all__ = ["Bodies", "history_problem", "refolded"]
 
 
 class Bodies:
@@ -55,22 +55,6 @@ class Bodies:
         except Exception as error:  # noqa: BLE001 - whatever the garbled bytes lead to
             return f"{name} can't be decoded: {error!r}"
         return ""
-
-
-def teach(behaviors: Sequence[Behavior], entries: Sequence[SchemaEntry]) -> None:
-    """Tell types what their topics were written with. Raises: SchemaIncompatible."""
-    for behavior in behaviors:
-        behavior.learn([
-            SchemaUse(
-                entry.type,
-                "state" if entry.role == "state" else "event",
-                entry.name,
-                entry.fingerprint,
-                entry.schema,
-            )
-            for entry in entries
-            if entry.type == behavior.type
-        ])  # fmt: skip
 
 
 async def history_problem(

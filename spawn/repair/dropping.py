@@ -191,5 +191,6 @@ async def _require_nobody(tools: Tools) -> None:
         raise RepairRefused(
             f"{len(members)} nodes of system {tools.system} run: {', '.join(members)}",
             at=group_of(tools.system),
-            hint="stop them first: they would make topics again, or write into what is dropped",
+            hint="stop them first: they would make topics again, or write into what is dropped; "
+            "one that was just killed counts for some seconds more",
         )
