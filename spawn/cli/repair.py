@@ -229,7 +229,7 @@ async def _list(settings: Settings, behaviors: Mapping[str, Behavior], *, as_jso
             console.data(
                 render.json_line(_value(finding)) if as_json else "\n".join(_lines(finding))
             )
-    if not topics:
+    if not topics and not count:
         console.note(f"system {settings.system} has no topics in this log")
     else:
         found = f"{count} findings" if count else "nothing to repair"
@@ -283,7 +283,7 @@ def _lines(finding: Finding) -> Sequence[str]:
         if way.command:
             lines += [f"  {way.command}", f"      loses {way.loses}"]
         else:
-            lines += ["  without us", f"      loses {way.loses}"]
+            lines.append(f"  without loss: {way.loses.removeprefix('nothing: ')}")
     return [render.visible(line) for line in lines]
 
 

@@ -78,7 +78,11 @@ class Handing:
         at = TopicPartition(asked.topic, asked.partition)
         self._askers.setdefault(at, []).append((link, asked.id))
 
-    def released(self, at: TopicPartition, epoch: int) -> None:
-        """Tell those who asked."""
-        for link, number in self._askers.pop(at, ()):
-            link.post(HandoverAnswer(number, "released", epoch))
+    def let_go(self, at: TopicPartition, epoch: int, *, is_lost: bool) -> None:
+        """Tell those who asked: the last one gets it, unless it was lost to a claim."""
+        askers = self._askers.pop(at, [])
+        for link, number in askers:
+            # The same one may have asked twice. Two that were told so would both claim.
+            is_next = link is askers[-1][0]
+            answer = "not-owner" if is_lost else "released" if is_next else "refused"
+            link.post(HandoverAnswer(number, answer, epoch))

@@ -106,6 +106,7 @@ class PlacedOwnership:
 
     async def _serve(self, worker: PartitionWorker, reason: str) -> None:
         """Serve until it is no longer wanted. Raises: as `PartitionWorker.serve`."""
+        is_lost = False
         try:
             async with asyncio.TaskGroup() as tasks:
                 serving = tasks.create_task(worker.serve(reason, self._placement.may_claim))
@@ -119,12 +120,14 @@ class PlacedOwnership:
                         await worker.hand_over(asyncio.get_running_loop().time() + _HAND_OVER_S)
                     serving.cancel()
         except BaseExceptionGroup as group:
-            raise first_error(group) from group
+            error = first_error(group)
+            is_lost = isinstance(error, PartitionLost)
+            raise error from group
         finally:
             epoch = worker.machine.fold.fence.epoch
             if (elsewhere := self._elsewhere) is not None:
                 elsewhere.released(worker.at)
-            self._placement.let_go(worker.at, epoch)
+            self._placement.let_go(worker.at, epoch, is_lost=is_lost)
             if elsewhere is not None:
                 for command in worker.take_waiting():
                     elsewhere.send(command, worker.at)

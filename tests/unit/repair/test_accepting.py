@@ -207,6 +207,18 @@ async def test_actors_without_a_state_anywhere_are_named() -> None:
     assert "1 actors of which the database has no state: Counter/a" in plan.loses
 
 
+async def test_a_topic_made_anew_with_other_partitions_is_refused() -> None:
+    """The states would stand where nobody looks for them."""
+    [writer, _] = await Writer.open(2)
+    writer.take()
+    for name in "abcdef":
+        writer.commit(name)
+    await writer.flush()
+    writer.log.truncate(writer.at, 0)
+    with pytest.raises(RepairRefused, match="another number of partitions"):
+        await plan_acceptance(make_tools(writer.log, writer.store), writer.at)
+
+
 async def test_an_unreadable_record_with_good_ones_behind_is_no_loss() -> None:
     """It is skipped, which costs less."""
     [writer] = await Writer.open()
