@@ -13,6 +13,8 @@ How the protocol grows, so that a release and the one before it understand each 
   agreed on.
 
 No kind is ever used again for something else, and no field is taken away.
+
+Over 400 lines: all that nodes say to each other stands in one place, as it was added.
 """
 
 from __future__ import annotations
