@@ -14,7 +14,7 @@ How the protocol grows, so that a release and the one before it understand each 
 
 No kind is ever used again for something else, and no field is taken away.
 
-Over 400 lines: all that nodes say to each other stands in one place, as it was added.
+Over 400 lines: the whole protocol stands in one place.
 """
 
 from __future__ import annotations

@@ -35,12 +35,11 @@ from spawn.core.tail import WHOLE, Base, apply_commit
 from spawn.errors import ActorParked, RepairRefused, UnknownRevision, UnknownType
 from spawn.query.catalog import Catalog
 from spawn.repair.accepting import CALLER
-from spawn.repair.bodies import Bodies, history_problem, schemas_of, teach
+from spawn.repair.bodies import Bodies, history_problem, refolded, teach
 from spawn.repair.claims import FENCES, append, read_on, take
 from spawn.repair.plan import Plan, Tools, nothing
 from spawn.repair.scan import Scan, fold_on, scan
 from spawn.repair.skipping import scanned
-from spawn.runtime.activation import refold
 
 __all__ = ["plan_unpark"]
 
@@ -343,14 +342,7 @@ async def _state_at(
             return False, (row.fingerprint, row.state)
     if behavior is not None and record is not None:
         try:
-            base = await refold(
-                tools.log,
-                found.at,
-                behavior,
-                found.key,
-                record.offset,
-                schemas_of(tools.log, found.at),
-            )
+            base = await refolded(tools.log, found.at, behavior, found.key, record.offset)
         except CorruptRecord as error:
             raise RepairRefused(
                 f"the state of {found.name} at revision {to} can't be rebuilt either: {error}",
