@@ -117,6 +117,8 @@ class Membership:
         self._participant = Participant(me, self._held, self._assigned, self._unassigned)
         self._group = plan.group(self._participant)
         self._members: Mapping[bytes, Member] = {me.node_id: me}
+        self._elsewhere: Mapping[str, tuple[str, int]] = {}
+        """Types that other nodes host alone, with their topics and those' partitions."""
         self._seen_at: dict[bytes, float] = {}
         """Every node that was ever on the roll."""
         self._told: dict[bytes, Standing] = {}
@@ -131,6 +133,7 @@ class Membership:
         self._strangers = Strangers(_STRANGERS)
         self._router.beside += [self._observer, self]
         self._router.hint = self._hint
+        self._router.hosted = lambda: self._elsewhere
         self._set_observed()
 
     # --- running ---------------------------------------------------------------------------------
@@ -383,6 +386,12 @@ class Membership:
 
     async def _read_roll(self) -> None:
         self._members = await self._plan.roll.read()
+        self._elsewhere = {
+            name: (topic, member.topics[topic])
+            for member in self._members.values()
+            for name, topic in member.types.items()
+            if name not in self._plan.me.types
+        }
         now = self._now()
         for node_id in self._members:
             self._seen_at.setdefault(node_id, now)
@@ -487,6 +496,12 @@ class Membership:
         return Owned(owner.epoch, owner.endpoint)
 
     def _hint(self, at: TopicPartition) -> str:
+        """Return a node that hosts what this one does not: it knows the owner, or is told."""
+        if at.topic in self.node.topics:
+            return ""
+        for node in self._choices.nodes.values():
+            if at.topic in node.topics and node.standing is Standing.SERVING:
+                return node.endpoint
         return ""
 
     def _review(self) -> None:

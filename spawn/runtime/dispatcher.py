@@ -470,6 +470,10 @@ class NodeDispatcher:
             name: list(served.behavior.actions.values()) for name, served in self._served.items()
         }
 
+    def hosted(self) -> Mapping[str, str]:
+        """Return the types that this node hosts, with their topics."""
+        return {name: served.workers[0].at.topic for name, served in self._served.items()}
+
     def describe(self) -> Sequence[TypeServed]:
         return [
             TypeServed(
@@ -482,6 +486,9 @@ class NodeDispatcher:
             )
             for name, served in self._served.items()
         ]
+
+    def elsewhere_types(self) -> Mapping[str, tuple[str, int]]:
+        return {} if self.elsewhere is None else self.elsewhere.types()
 
     def log_time_us(self, actor_type: str, actor_id: str) -> int:
         key, served = actor_id.encode(errors="replace"), self._served.get(actor_type)
