@@ -12,6 +12,7 @@ from spawn.errors import SpawnError
 from spawn.mesh.link import Link
 from spawn.mesh.refusals import refusal_of
 from spawn.mesh.wire import Invoke, Redirect, Reply
+from spawn.routing.counts import RoutingCounts
 from spawn.routing.owners import OwnerTable
 from spawn.runtime.dispatcher import NodeDispatcher
 from spawn.runtime.execution import STATE_READ
@@ -22,9 +23,12 @@ __all__ = ["Incoming"]
 class Incoming:
     """Takes what links bring, and answers on the link that brought it."""
 
-    def __init__(self, dispatcher: NodeDispatcher, owners: OwnerTable) -> None:
+    def __init__(
+        self, dispatcher: NodeDispatcher, owners: OwnerTable, counts: RoutingCounts
+    ) -> None:
         self._dispatcher = dispatcher
         self._owners = owners
+        self._counts = counts
 
     def take(self, link: Link, message: Invoke) -> None:
         """Run a command, or say who owns its partition."""
@@ -71,6 +75,7 @@ class Incoming:
                 told = error if isinstance(error, SpawnError) else SpawnError(str(error))
                 self._refuse(link, message, told, at)
 
+        self._counts.received += 1
         waiter.add_done_callback(answered)
         dispatcher.submit_here(command, at)
 

@@ -32,6 +32,7 @@ from spawn.mesh.wire import (
     Refusal,
     Reply,
 )
+from spawn.routing.counts import RoutingCounts
 from spawn.routing.incoming import Incoming
 from spawn.routing.owners import OwnerTable
 from spawn.runtime.dispatcher import NodeDispatcher
@@ -87,7 +88,8 @@ class Router:
         self._loop = asyncio.get_running_loop()
         self.owners = OwnerTable()
         self.peers = Peers(self, now, dice)
-        self._incoming = Incoming(dispatcher, self.owners)
+        self.counts = RoutingCounts()
+        self._incoming = Incoming(dispatcher, self.owners, self.counts)
         self._sent: dict[Link, dict[int, _Forwarded]] = {}
         self._parked: dict[TopicPartition, list[_Forwarded]] = {}
         self._numbers: dict[TopicPartition, Numbers] = {}
@@ -98,6 +100,11 @@ class Router:
         """Take this node's mesh, whose receiver `peers` is."""
         self._endpoint = mesh.hello.endpoint
         self.peers.use(mesh)
+
+    @property
+    def parked(self) -> int:
+        """Commands that wait for an owner that is known and reached."""
+        return sum(map(len, self._parked.values()))
 
     # --- Elsewhere -------------------------------------------------------------------------------
 
@@ -149,6 +156,7 @@ class Router:
             self._fail(forwarded, error)
         else:
             forwarded.copies += 1
+            self.counts.forwarded += 1
             if not forwarded.is_read:
                 command.started = True  # from now on nobody can say that it was never executed
             self._sent.setdefault(link, {})[number] = forwarded
@@ -271,6 +279,7 @@ class Router:
             receiver.received(link, messages)
 
     def _redirected(self, forwarded: _Forwarded, told: Redirect) -> None:
+        self.counts.redirected += 1
         known = self.owners.of(forwarded.at)
         is_news = told.endpoint and self.owners.learn(forwarded.at, told.epoch, told.endpoint)
         if is_news or known.epoch > told.epoch:
