@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from tests.integration.node.running import Client, NodeProcess, Nodes
+from examples.counter import Counter
+from spawn import Client
+from tests.integration.node.running import Client as Caller
+from tests.integration.node.running import NodeProcess, Nodes, until
 from tests.integration.node.servers import NewNodes
 from tests.integration.node.test_reading_commands import spawn
 from tests.integration.node.test_reading_commands import start as start_command
@@ -30,7 +34,7 @@ async def eventually(look: Callable[[], Awaitable[Any]], what: str) -> Any:
 
 async def asked(node: NodeProcess, path: str) -> Any:
     """Return what a node answers to GET."""
-    async with Client.open(node.url) as client:
+    async with Caller.open(node.url) as client:
         return (await client.send("GET", path, timeout_ms=5000)).json
 
 
@@ -79,7 +83,7 @@ async def test_each_node_tells_of_all_of_them(
     assert owners == [line["owner"] for line in first]
 
     hints = set()
-    async with Client.open(started[0].url) as client:
+    async with Caller.open(started[0].url) as client:
         for n in range(20):
             reply = await client.invoke(f"Counter/{n}", "add", 1)
             partition = int(reply.headers["Spawn-Position"].partition("@")[0].rpartition("/")[2])
@@ -142,3 +146,63 @@ async def test_commands_show_the_nodes_and_watch_partitions_move(
     roll = await spawn(nodes, "nodes", "--url", first.url, "--json")
     assert "no node answers: this is the roll" in roll.err
     assert [(line["http"], line["standing"]) for line in roll.lines] == [(second.url, None)]
+
+
+async def test_a_client_loses_no_call_and_doubles_none_when_nodes_die_and_leave(
+    new_nodes: NewNodes, apache_kafka: ApacheKafka, postgres_dsn: str
+) -> None:
+    """SIGKILL of the node whose address it was given, a planned stop of another one, under load."""
+    nodes = new_nodes(apache_kafka.bootstrap, postgres_dsn)
+    started = await start(nodes, 3)
+    replies: dict[str, list[int]] = {f"c{n}": [] for n in range(12)}
+    slowest_s = 0.0
+    enough = asyncio.Event()
+    now = asyncio.get_running_loop().time
+
+    async def load(client: Client, actor_id: str) -> None:
+        nonlocal slowest_s
+        counter = client.actor(Counter, actor_id)
+        while not enough.is_set():
+            began = now()
+            replies[actor_id].append(await counter.add.options(timeout_s=20)(1))
+            slowest_s = max(slowest_s, now() - began)
+
+    async def answered(more: int) -> None:
+        wanted = [len(told) + more for told in replies.values()]
+        enough_each = lambda: all(  # noqa: E731
+            len(told) >= least for told, least in zip(replies.values(), wanted, strict=True)
+        )
+        await until(enough_each, 40.0, "load at every actor")
+
+    async with Client(started[0].url) as client:
+        async with asyncio.TaskGroup() as tasks:
+            for actor_id in replies:
+                tasks.create_task(load(client, actor_id))
+            await answered(30)
+            forwarded = await counted(started, "spawn_forwarded_commands_total")
+            before = sum(map(len, replies.values()))
+            await answered(30)
+            calls = sum(map(len, replies.values())) - before
+            passed_on = await counted(started, "spawn_forwarded_commands_total") - forwarded
+            assert passed_on < calls / 10, f"{passed_on} of {calls} were sent to another node first"
+
+            slowest_s = 0.0
+            await started[0].kill()
+            await answered(20)
+            print(f"the slowest call around the kill took {slowest_s:.2f} s")
+            assert await started[1].stop() == 0
+            await answered(20)
+            enough.set()
+        for actor_id, told in replies.items():
+            assert told == list(range(1, len(told) + 1)), actor_id
+            assert await client.actor(Counter, actor_id).total() == len(told)
+
+
+async def counted(nodes: list[NodeProcess], metric: str) -> float:
+    """Return a counter, summed over nodes."""
+    total = 0.0
+    for node in nodes:
+        async with Caller.open(node.url) as client:
+            page = (await client.send("GET", "/metrics")).body.decode()
+        total += sum(float(value) for value in re.findall(rf"(?m)^{metric} (\S+)$", page))
+    return total
