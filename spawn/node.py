@@ -250,11 +250,15 @@ async def _serve(
         )
     )
     fresh = await node.is_fresh()
-    async with joining.joined(node) as membership, node.running(membership) as dispatcher:
+    async with (
+        joining.joined(node) as (membership, view),
+        node.running(membership) as dispatcher,
+    ):
         if target.system is not None:
             target.system.bind(dispatcher)
         server = HttpServer(
             dispatcher,
+            view=view,
             new_error_id=lambda: random_id().hex()[:12],
             limits=HttpLimits(
                 body_bytes_max=settings.http.body_limit_bytes,

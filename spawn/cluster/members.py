@@ -83,7 +83,7 @@ class Member:
     mesh: str
     """`host:port` for other nodes."""
     http: str
-    """`host:port` for people and programs; empty: it serves none."""
+    """URL for people and programs; empty: it serves none."""
     release: str
     """For people."""
     protocol: int

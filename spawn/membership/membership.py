@@ -18,7 +18,7 @@ from typing import Final
 
 from eventstore.codec import ClaimBody
 from eventstore.errors import LogError
-from eventstore.group import GroupMembership, GroupParticipant
+from eventstore.group import GroupMembership, GroupParticipant, GroupStatus
 from eventstore.log import TopicPartition
 from spawn.cluster.choice import (
     UNKNOWN_S,
@@ -42,7 +42,7 @@ from spawn.mesh.wire import Standing as StandingNews
 from spawn.routing.router import Router
 from spawn.runtime.placement import Strangers
 
-__all__ = ["Membership", "MembershipPlan", "NodeSeen"]
+__all__ = ["Membership", "MembershipPlan"]
 
 _logger = logging.getLogger("spawn.membership")
 
@@ -79,15 +79,6 @@ class MembershipPlan:
     serves: Callable[[TopicPartition], bool]
     now: Callable[[], float]
     time_ms: Callable[[], int]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeSeen:
-    """A node, for people."""
-
-    member: Member
-    standing: str
-    is_self: bool
 
 
 class Membership:
@@ -551,12 +542,32 @@ class Membership:
         # One that does not reach log or database forwards what comes to it, or all are like it.
         return []
 
-    def seen(self) -> Iterable[NodeSeen]:
-        """Return all nodes on the roll."""
-        for node_id, member in self._members.items():
-            node = self._choices.nodes.get(node_id)
-            yield NodeSeen(
-                member=member,
-                standing=Standing.UNMET.value if node is None else node.standing.value,
-                is_self=node_id == self.node.id,
-            )
+    @property
+    def members(self) -> Mapping[bytes, Member]:
+        """Who stands on the roll, by node id; what they said of themselves."""
+        return self._members
+
+    @property
+    def known(self) -> Mapping[bytes, Node]:
+        """The nodes that are reckoned with, by id; one may be met before it is on the roll."""
+        return self._choices.nodes
+
+    def at_endpoint(self, endpoint: str) -> Node | None:
+        """Return the node whose mesh is there."""
+        return self._choices.at_endpoint(endpoint)
+
+    def for_s(self, node: Node) -> float:
+        """Return how long a node has stood as it does."""
+        now = self._now()
+        since = self._seen_at.get(node.id, now) if node.standing is Standing.UNMET else node.since
+        return max(0.0, now - since)
+
+    @property
+    def group(self) -> GroupStatus:
+        """How this node stands in the group."""
+        return self._group.status()
+
+    @property
+    def handovers(self) -> tuple[int, int]:
+        """Partitions that this node was given when it asked, and those that it gave."""
+        return self._handing.received_count, self._handing.given_count

@@ -127,6 +127,11 @@ class OwnerTable:
             return _UNKNOWN
         return Ownership(topic.epochs[partition], self._endpoints.names[topic.owners[partition]])
 
+    def count_of(self, endpoint: str) -> int:
+        """Return how many partitions are known to be an endpoint's."""
+        number = self._endpoints.number(endpoint)
+        return self._endpoints.counts[number] if number else 0
+
     def owned_by(self, endpoint: str) -> Iterator[tuple[TopicPartition, Ownership]]:
         """Yield what is known to be an endpoint's; it looks at all partitions."""
         number = self._endpoints.number(endpoint)

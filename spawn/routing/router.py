@@ -47,6 +47,7 @@ from spawn.mesh.wire import (
     Taken,
     Unfollow,
 )
+from spawn.routing.counts import RoutingCounts
 from spawn.routing.incoming import Answering, Incoming
 from spawn.routing.owners import OwnerTable
 from spawn.routing.telling import Telling
@@ -132,8 +133,9 @@ class Router:
         self._loop = asyncio.get_running_loop()
         self.owners = OwnerTable()
         self.peers = Peers(self, now, dice)
+        self.counts = RoutingCounts()
         self._telling = Telling(dispatcher, self.owners)
-        self._incoming = Incoming(dispatcher, self.owners, self._telling.take)
+        self._incoming = Incoming(dispatcher, self.owners, self.counts, self._telling.take)
         self.hosted: Callable[[], Mapping[str, tuple[str, int]]] = dict
         """Gives the types that other nodes host, with their topics and those' partitions."""
         self._sent: dict[Link, dict[int, _Forwarded]] = {}
@@ -145,6 +147,11 @@ class Router:
         """Take this node's mesh, whose receiver `peers` is."""
         self._endpoint = mesh.hello.endpoint
         self.peers.use(mesh)
+
+    @property
+    def parked(self) -> int:
+        """Commands that wait for an owner that is known and reached."""
+        return sum(len(place.parked) for place in self._places.values())
 
     # --- Elsewhere -------------------------------------------------------------------------------
 
@@ -318,6 +325,7 @@ class Router:
                 self._fail(forwarded, error)
         else:
             forwarded.copies += 1
+            self.counts.forwarded += 1
             if not forwarded.is_read:
                 command.started = True  # from now on nobody can say that it was never executed
             sent = self._sent.get(link)
@@ -458,6 +466,7 @@ class Router:
         return self._watches.get(link, {}).get(number)
 
     def _redirected(self, forwarded: _Forwarded, told: Redirect) -> None:
+        self.counts.redirected += 1
         at = forwarded.place.at
         known = self.owners.of(at)
         is_news = told.endpoint and self.owners.learn(at, told.epoch, told.endpoint)
