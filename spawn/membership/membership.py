@@ -35,7 +35,7 @@ from spawn.membership.fitness import Fitness
 from spawn.membership.handing import Handing
 from spawn.membership.participant import Participant
 from spawn.membership.roll import Roll, newest
-from spawn.mesh.link import Ended, Link
+from spawn.mesh.link import Ended, Ending, Link
 from spawn.mesh.observer import Observer
 from spawn.mesh.wire import Handover, Message, OwnerNews, Redirect
 from spawn.mesh.wire import Standing as StandingNews
@@ -105,7 +105,7 @@ class Membership:
             standing=Standing.SERVING,
             since=now,
         )
-        self._choices = Choices(self.node, self._owner_of, now)
+        self._choices = Choices(self.node, self._owner_of)
         self._places = [
             TopicPartition(topic, partition)
             for topic, count in sorted(me.topics.items())
@@ -259,7 +259,8 @@ class Membership:
     def ended(self, link: Link, ended: Ended) -> None:
         self._handing.ended(link)
         node = self._choices.at_endpoint(link.endpoint)
-        if node is not None and node.standing is Standing.UNMET:
+        is_silent = ended.ending is Ending.TIMED_OUT  # it may stand still for a moment
+        if node is not None and node.standing is Standing.UNMET and not is_silent:
             self._answered.add(node.id)
             self._check_first_look()
 
@@ -406,7 +407,7 @@ class Membership:
                 try:
                     self._meet(self._router.peers.link(node.endpoint))
                 except SpawnError:
-                    self._answered.add(node.id)
+                    continue  # it was tried a moment ago
 
     async def _keep_roll(self) -> None:
         while True:
@@ -456,7 +457,6 @@ class Membership:
             self._begin()
 
     def _begin(self) -> None:
-        self._choices.begin(self._now())
         self._has_begun.set()
         self._review()
 
