@@ -118,7 +118,7 @@ class Membership:
         self._group = plan.group(self._participant)
         self._members: Mapping[bytes, Member] = {me.node_id: me}
         self._seen_at: dict[bytes, float] = {}
-        """Every node that was ever on the roll."""
+        """Every node that was ever met, or seen on the roll."""
         self._told: dict[bytes, Standing] = {}
         self._answered: set[bytes] = set()
         """Nodes that were met, or whose endpoint refused: nobody has to be waited for there."""
@@ -271,6 +271,7 @@ class Membership:
             return
         node_id = bytes.fromhex(peer.node)
         node = self._choices.nodes.get(node_id)
+        self._seen_at.setdefault(node_id, self._now())
         if node is None:
             node = Node(id=node_id, endpoint=peer.endpoint, topics={}, since=self._now())
             self._put(node)

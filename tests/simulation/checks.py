@@ -119,7 +119,7 @@ async def sweep(world: World) -> None:
                 if operation.action == "all":
                     continue
                 at = world.partition_of(operation.actor)
-                owner = min(world.placement.owners[at])
+                owner = world.owner(at)
                 client.send_again(operation, owner)
         await asyncio.sleep(3.0)
     # Those of unknown outcome may take effect only now; nothing else may.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 from collections.abc import Callable
 from typing import Final
 
@@ -26,10 +28,14 @@ class TimedGroups(MemoryGroups):
         super().__init__(session_timeout_s=session_timeout_s)
         self._name, self._now, self._later = group, now, later
         self._heard: dict[str, float] = {}
-        self.expelled = 0
+        self.slow_s = 0.0
+        """How much longer each answer takes, at most."""
+        self.dice = random.Random(1)
 
     async def reach(self, member_id: str) -> None:
         """As every request does; the member was heard of."""
+        if self.slow_s:
+            await asyncio.sleep(self.dice.uniform(0.0, self.slow_s))
         await super().reach(member_id)
         self._heard[member_id] = self._now()
 
@@ -46,9 +52,12 @@ class TimedGroups(MemoryGroups):
             if any(not each.done() for each in waits):
                 continue  # it waits for an answer, which counts as being heard of
             if self._now() - heard > self.session_timeout_s:
-                self.expelled += 1
                 self.expire(self._name, member_id)
 
-    def any_member(self) -> list[str]:
-        """Return the members, the oldest first."""
+    def names(self) -> list[str]:
+        """Return the member ids, the oldest first."""
         return list(self._group(self._name).members)
+
+    def expel(self, member_id: str) -> None:
+        """Let a member's session run out."""
+        self.expire(self._name, member_id)
