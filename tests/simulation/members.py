@@ -44,7 +44,7 @@ _UNOWNED_MAX_S: Final = 6.0
 """After all faults ended: what an append's and a read's time-out still cost, and a start."""
 _MOVES_S: Final = 12.0
 """After so long everybody has joined the group again, and the longest hold is over."""
-_QUIET_S: Final = 4.0
+_QUIET_S: Final = 3.0
 _FAILOVER_S: Final = 2.0
 _CALL_S: Final = 2.0
 
@@ -120,9 +120,9 @@ class Members:
                 running.cancel()
         except BaseExceptionGroup as group:
             error = first_error(group)
-            if isinstance(error, ForeignLog) and world.broker.truncated:
-                return  # it refuses a log that lost records, and rightly so
-            if not isinstance(error, LogError):
+            # It rightly refuses a log that lost records.
+            is_refusal = isinstance(error, ForeignLog) and world.broker.truncated
+            if not isinstance(error, LogError) and not is_refusal:
                 world.wrong(f"{process} ended: {error!r}")
             world.note(f"{process} ended: {error!r}")
             if not world.is_closing:
@@ -139,23 +139,20 @@ class Members:
         process = self._world.process_of(name)
         if process is not None:
             self._world.note(f"stops {process}")
-            with self._world.loop.inside(process):
-                self._world.loop.call_soon(self._stops[process].set)
+            self._world.loop.soon_inside(process, self._stops[process].set)
 
     def misassign(self, name: str, dice: random.Random) -> None:
         """Let a node believe that the group gave it other partitions."""
         process = self._world.process_of(name)
         if process is not None:
             places = [at for at in self._world.partitions if dice.random() < 0.5]
-            with self._world.loop.inside(process):
-                self._world.loop.call_soon(self.of[name]._assigned, places)
+            self._world.loop.soon_inside(process, partial(self.of[name]._assigned, places))
 
     def rejoin(self, name: str) -> None:
         """Let a node ask the group again."""
         process = self._world.process_of(name)
         if process is not None:
-            with self._world.loop.inside(process):
-                self._world.loop.call_soon(self.of[name]._group.rejoin)
+            self._world.loop.soon_inside(process, self.of[name]._group.rejoin)
 
     # --- who serves ------------------------------------------------------------------------------
 
@@ -188,9 +185,8 @@ class Members:
     def _poke(self) -> None:
         """Let owners append something, as calls make them do."""
         for process, node in self._world.nodes.values():
-            with self._world.loop.inside(process):
-                for worker in node._workers:
-                    self._world.loop.call_soon(worker.look)
+            for worker in node._workers:
+                self._world.loop.soon_inside(process, worker.look)
 
     async def _watch(self, seconds: float) -> dict[TopicPartition, float]:
         """Look for a while; return the longest time that each partition was unowned."""
@@ -243,7 +239,7 @@ class Members:
         """Stop and start a node without other faults: every call is answered, and soon."""
         world, dice = self._world, self._world.dice
         name = dice.choice(sorted(world.nodes))
-        calling = asyncio.ensure_future(self._call_all(8.0))
+        calling = asyncio.ensure_future(self._call_all(6.0))
         await asyncio.sleep(0.5)
         self.stop(name)
         await asyncio.sleep(2.5)
@@ -280,8 +276,7 @@ class Members:
             name_ = actor.encode()
             dispatcher.submit(Command("List", name_, "all", b"", b"", deadline, waiter, False))
 
-        with world.loop.inside(process):
-            world.loop.call_soon(submit)
+        world.loop.soon_inside(process, submit)
         async with asyncio.timeout(2 * _CALL_S):
             error = await answer
         if error is not None:

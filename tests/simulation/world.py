@@ -87,7 +87,9 @@ class World:
         self.dice = dice = random.Random(seed)
         self.loop = SimLoop(random.Random(dice.random()))
         self.weather = Weather(random.Random(dice.random()))
-        nodes = dice.randint(3, 5)
+        self.is_joined = seed % 2 == 0
+        """Nodes are members of a cluster; in the other seeds the world says who owns what."""
+        nodes = dice.choice([3, 3, 4, 4, 5]) if self.is_joined else dice.randint(3, 5)
         self.node_names = [f"n{number}" for number in range(nodes)]
         self.partitions = [TopicPartition(_TOPIC, number) for number in range(4)]
         self.is_sharp = dice.random() < 0.22
@@ -95,8 +97,6 @@ class World:
         self.loses = dice.random() < 0.06
         """The log will lose what it acknowledged: the partition must stop."""
         self.actors = [f"a{number}" for number in range(dice.choice([4, 8, 16]))]
-        self.is_joined = seed % 2 == 0
-        """Nodes are members of a cluster; in the other seeds the world says who owns what."""
         if self.is_joined:
             self.weather.keeps_order = lambda: self.loop.now
         self.heal_s = JOINED_HEAL_S if self.is_joined else HEAL_S
@@ -158,8 +158,7 @@ class World:
 
     def later(self, delay: float, work: Callable[[], Any]) -> None:
         """Do something in world time, whoever lives then."""
-        with self.loop.inside(None):
-            self.loop.call_later(delay, work)
+        self.loop.world_later(delay, work)
 
     def wall_us(self, name: str) -> int:
         """Return what the wall clock of a process says."""
@@ -221,8 +220,7 @@ class World:
         if found is None:
             work()
         else:
-            with self.loop.inside(found[0]):
-                self.loop.call_soon(work)
+            self.loop.soon_inside(found[0], work)
 
     def owner(self, at: TopicPartition) -> str:
         """Return the node that should serve a partition, or does."""
