@@ -35,7 +35,7 @@ from spawn.membership.fitness import Fitness
 from spawn.membership.handing import Handing
 from spawn.membership.participant import Participant
 from spawn.membership.roll import Roll, newest
-from spawn.mesh.link import Ended, Link
+from spawn.mesh.link import Ended, Ending, Link
 from spawn.mesh.observer import Observer
 from spawn.mesh.wire import Handover, Message, OwnerNews, Redirect
 from spawn.mesh.wire import Standing as StandingNews
@@ -96,7 +96,7 @@ class Membership:
             standing=Standing.SERVING,
             since=now,
         )
-        self._choices = Choices(self.node, self._owner_of, now)
+        self._choices = Choices(self.node, self._owner_of)
         self._places = [
             TopicPartition(topic, partition)
             for topic, count in sorted(me.topics.items())
@@ -111,7 +111,7 @@ class Membership:
         self._elsewhere: Mapping[str, tuple[str, int]] = {}
         """Types that other nodes host alone, with their topics and those' partitions."""
         self._seen_at: dict[bytes, float] = {}
-        """Every node that was ever on the roll."""
+        """Every node that was ever met, or seen on the roll."""
         self._told: dict[bytes, Standing] = {}
         self._answered: set[bytes] = set()
         """Nodes that were met, or whose endpoint refused: nobody has to be waited for there."""
@@ -258,7 +258,8 @@ class Membership:
     def ended(self, link: Link, ended: Ended) -> None:
         self._handing.ended(link)
         node = self._choices.at_endpoint(link.endpoint)
-        if node is not None and node.standing is Standing.UNMET:
+        is_silent = ended.ending is Ending.TIMED_OUT  # it may stand still for a moment
+        if node is not None and node.standing is Standing.UNMET and not is_silent:
             self._answered.add(node.id)
             self._check_first_look()
 
@@ -269,6 +270,7 @@ class Membership:
             return
         node_id = bytes.fromhex(peer.node)
         node = self._choices.nodes.get(node_id)
+        self._seen_at.setdefault(node_id, self._now())
         if node is None:
             node = Node(id=node_id, endpoint=peer.endpoint, topics={}, since=self._now())
             self._put(node)
@@ -412,7 +414,7 @@ class Membership:
                 try:
                     self._meet(self._router.peers.link(node.endpoint))
                 except SpawnError:
-                    self._answered.add(node.id)
+                    continue  # it was tried a moment ago
 
     async def _keep_roll(self) -> None:
         while True:
@@ -462,7 +464,6 @@ class Membership:
             self._begin()
 
     def _begin(self) -> None:
-        self._choices.begin(self._now())
         self._has_begun.set()
         self._review()
 

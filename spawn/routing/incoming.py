@@ -97,7 +97,11 @@ class Incoming:
         dispatcher = self._dispatcher
         worker = dispatcher.serving(message.topic, message.partition)
         if worker is None:
-            owner = self._owners.of(TopicPartition(message.topic, message.partition))
+            at = TopicPartition(message.topic, message.partition)
+            if not dispatcher.claims(at):
+                # The sender knows of a claim of ours that we do not: it is nobody's partition.
+                self._owners.nobody(at, message.epoch)
+            owner = self._owners.of(at)
             link.post(Redirect(message.id, owner.endpoint, owner.epoch))
             return
         action = message.action

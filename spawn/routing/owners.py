@@ -120,6 +120,14 @@ class OwnerTable:
         if endpoint and known.endpoint == endpoint:
             self._set(self._topics[at.topic], at.partition, known.epoch, "")
 
+    def nobody(self, at: TopicPartition, epoch: int) -> None:
+        """Whoever made the claim of that epoch does not serve; what is known of a newer one stands.
+
+        A claim that was given up on its way, or of a process that ended, may stand in the log.
+        """
+        if self.of(at).epoch < epoch and self.learn(at, epoch, "?"):
+            self.released(at, "?")
+
     def of(self, at: TopicPartition) -> Ownership:
         """Return what is known; epoch 0 and no endpoint: nothing."""
         topic, partition = self._topics.get(at.topic), at.partition

@@ -260,7 +260,10 @@ class Router:
         self.owners.released(at, self._endpoint)
 
     def learn(self, at: TopicPartition, epoch: int, endpoint: str) -> None:
-        if endpoint and self.owners.learn(at, epoch, endpoint):
+        if endpoint == self._endpoint:
+            # What this node serves it knows by itself: a process was at its endpoint before.
+            self.owners.nobody(at, epoch)
+        elif endpoint and self.owners.learn(at, epoch, endpoint):
             self._look_again(at)
 
     def _look_again(self, at: TopicPartition) -> None:
@@ -434,7 +437,7 @@ class Router:
                 if isinstance(message, Redirect):
                     if (forwarded := sent.pop(message.id, None)) is not None:
                         forwarded.not_sent()
-                        self._redirected(forwarded, message)
+                        self._redirected(link, forwarded, message)
                     elif (watch := self._watch_of(link, message.id)) is not None:
                         self.learn(watch.at, message.epoch, message.endpoint)
                         watch.over(None)
@@ -465,12 +468,15 @@ class Router:
     def _watch_of(self, link: Link, number: int) -> Watch | None:
         return self._watches.get(link, {}).get(number)
 
-    def _redirected(self, forwarded: _Forwarded, told: Redirect) -> None:
+    def _redirected(self, link: Link, forwarded: _Forwarded, told: Redirect) -> None:
         self.counts.redirected += 1
         at = forwarded.place.at
         known = self.owners.of(at)
-        is_news = told.endpoint and self.owners.learn(at, told.epoch, told.endpoint)
-        if is_news or known.epoch > told.epoch:
+        self.learn(at, told.epoch, told.endpoint)
+        if not told.endpoint and told.epoch >= known.epoch:
+            self.owners.released(at, link.endpoint)
+        now_known = self.owners.of(at)
+        if now_known.endpoint and (now_known != known or known.epoch > told.epoch):
             self._forward(forwarded)
         else:
             self._park(forwarded)

@@ -166,6 +166,11 @@ class NodeDispatcher:
         worker = self._by_place.get((topic, partition))
         return worker if worker is not None and worker.active.is_set() else None
 
+    def claims(self, at: TopicPartition) -> bool:
+        """Tell whether this node's claim on a partition is on its way, or waits for a lease."""
+        worker = self._by_place.get(at)
+        return worker is not None and worker.claiming
+
     def submit_here(self, command: Command, at: TopicPartition) -> None:
         """Take a command for a partition that this node serves, or did a moment ago."""
         outstanding, worker = self._outstanding, self._by_place[at]

@@ -75,6 +75,8 @@ class PartitionWorker:
         """Set once it was active for the first time, or is refused for good."""
         self.served = 0
         """How often it became active here."""
+        self.claiming = False
+        """A claim is on its way, or stands and waits for a lease to end."""
         self.is_elsewhere = False
         """It is another node's to serve, as far as this one knows."""
         self._waiting: list[Command] = []
@@ -158,9 +160,13 @@ class PartitionWorker:
     async def _take_over(
         self, reason: str, may_claim: Callable[[TopicPartition], Awaitable[None]]
     ) -> Partition:
+        async def claim(at: TopicPartition) -> None:
+            await may_claim(at)
+            self.claiming = True
+
         started = self._now()
         machine = await take_over(
-            self._context, self.at, self._behaviors, reason, may_claim, self._keep
+            self._context, self.at, self._behaviors, reason, claim, self._keep
         )
         seconds = self._now() - started
         self.counts.takeover_seconds.observe(seconds)
@@ -176,6 +182,7 @@ class PartitionWorker:
         return machine
 
     def _keep(self, machine: Partition) -> None:
+        self.claiming = False
         self.counts.keep(self.machine)
         self.machine = machine
 
@@ -188,6 +195,7 @@ class PartitionWorker:
         if isinstance(self._refusal, PartitionStopped | ForeignLog):
             self._refusal = None  # it was mended
         self.active.set()
+        self.claiming = False
         self.settled.set()
         waiting, self._waiting = self._waiting, []
         for command in waiting:
@@ -201,6 +209,7 @@ class PartitionWorker:
         again. Ended otherwise: what is in flight may still land, and its callers are told so.
         """
         self.active.clear()
+        self.claiming = False
         self._execution = self._appends = self._activation = self._flusher = None
         self.followers.look_again()
         machine = self.machine

@@ -29,6 +29,7 @@ _HAND_OVER_S: Final = 0.1
 """For actions that run when a partition is handed over (design 3.3)."""
 _MENDED_S: Final = 10.0
 """A partition that can't be taken over is tried again so often: an operator may have mended it."""
+_CLAIM_POLL_S: Final = 0.01
 _STEADY_S: Final = 5.0
 """A partition that was kept so long was no duel: its next loss is waited for shortly again."""
 
@@ -121,7 +122,7 @@ class PlacedOwnership:
                 serving = tasks.create_task(worker.serve(reason, self._placement.may_claim))
                 announcing = tasks.create_task(self._announce(worker))
                 serving.add_done_callback(lambda _: announcing.cancel())
-                unwanted = tasks.create_task(self._until(worker, wanted=False))
+                unwanted = tasks.create_task(self._until_unwanted(worker))
                 serving.add_done_callback(lambda _: unwanted.cancel())
                 await asyncio.wait([unwanted])
                 if not serving.done():
@@ -140,6 +141,22 @@ class PlacedOwnership:
             if elsewhere is not None:
                 for command in worker.take_waiting():
                     elsewhere.send(command, worker.at)
+
+    async def _until_unwanted(self, worker: PartitionWorker) -> None:
+        while True:
+            await self._until(worker, wanted=False)
+            # A claim on its way may land whatever happens here, and nobody else would know of it.
+            if not await self._claim_ends(worker):
+                return
+            await asyncio.sleep(0)  # the placement hears that it is served
+
+    async def _claim_ends(self, worker: PartitionWorker) -> bool:
+        """Wait while a claim is under way; tell whether one was."""
+        is_waited = False
+        while worker.claiming:  # many things end it
+            is_waited = True
+            await asyncio.sleep(_CLAIM_POLL_S)
+        return is_waited
 
     async def _announce(self, worker: PartitionWorker) -> None:
         await worker.active.wait()

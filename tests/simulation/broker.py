@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from eventstore.errors import LogRefused, LogUnavailable
 from eventstore.log import LogRecord, TopicPartition
+from eventstore.records import Claim, decode_prefix
 
 if TYPE_CHECKING:
     from tests.simulation.loop import Process
@@ -53,6 +54,8 @@ class Broker:
         self.records: dict[TopicPartition, list[Kept]] = {at: [] for at in partitions}
         self.old_ends: dict[TopicPartition, int] = {}
         """Partitions whose end is told by a leader that was deposed: an old one."""
+        self.claims: list[tuple[float, TopicPartition]] = []
+        """When a claim was stored."""
         self.truncated: set[TopicPartition] = set()
 
     def store(self, at: TopicPartition, batch: Sequence[LogRecord], time_ms: int) -> int:
@@ -61,6 +64,8 @@ class Broker:
         base = len(records)
         for record in batch:
             records.append(Kept(len(records), record.key, record.value, time_ms))
+            if record.key is None and isinstance(decode_prefix(record.value), Claim):
+                self.claims.append((self._world.loop.now, at))
         self._world.note(f"stored {at} {base}+{len(batch)}")
         return base
 
