@@ -1,35 +1,68 @@
-"""The schema topic: every Avro schema that a system's events and states were written with.
+"""The schema topic: every Avro schema that a system's records, events and states are written with.
 
 `spawn.<system>._schemas` is compacted; its key is `type/role/name/fingerprint`, so nothing in it
-ever goes. A schema stands there, acknowledged, before the first record that uses it (design 3.1).
-Two nodes that write the same schema write the same entry.
+ever goes, until its type is dropped. A schema stands there, acknowledged, before the first record
+that uses it (design 3.1). Two nodes that write the same schema write the same entry.
+
+Nodes of different releases share it. An entry itself may be of a schema that this release does not
+ship: a release that changes `schema_entry` writes the new schema's own entry in the form before,
+so whoever reads that form learns to read the rest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from eventstore.codec import SchemaEntry, decode_schema_entry, encode_schema_entry
-from eventstore.errors import UnreadableBody
+from eventstore.codec import (
+    SHIPPED,
+    SchemaEntry,
+    Writers,
+    decode_schema_entry,
+    encode_schema_entry,
+)
+from eventstore.errors import UnknownSchema, UnreadableBody
 from eventstore.log import EventLog, LogRecord, TopicPartition
+from schemas.registry import parse_platform_schema, platform_schema
 
-__all__ = ["read_schemas", "write_schemas"]
+__all__ = ["body_writers", "forget_schemas", "platform_entries", "read_schemas", "write_schemas"]
+
+_BODIES = ("commit_body", "claim_body", "schema_entry")
 
 
 async def read_schemas(log: EventLog, topic: str) -> Sequence[SchemaEntry]:
     """Return all entries, oldest first. Raises: LogUnavailable, TopicMissing, UnreadableBody."""
     at = TopicPartition(topic, 0)
     start, end = await log.bounds(at)
-    entries: dict[bytes, SchemaEntry] = {}
+    values: dict[bytes, tuple[int, bytes]] = {}
     async for chunk in log.read(at, start, end):
         for stored in chunk:
-            if stored.key is None or stored.value is None:
+            if stored.key is None:
                 continue
+            if stored.value is None:
+                values.pop(stored.key, None)
+            else:
+                values[stored.key] = stored.offset, stored.value
+    entries: dict[bytes, SchemaEntry] = {}
+    unknown: Sequence[bytes] = [*values]
+    # More than once only where entries are of a schema that another entry brings.
+    while unknown:
+        writers, rest = body_writers(entries.values()), []
+        for key in unknown:
+            offset, value = values[key]
             try:
-                entries[stored.key] = decode_schema_entry(stored.value)
+                entries[key] = decode_schema_entry(value, writers)
+            except UnknownSchema:
+                rest.append(key)
             except UnreadableBody as error:
-                raise UnreadableBody(f"{at}@{stored.offset}: {error}") from error
-    return list(entries.values())
+                raise error.within(f"{at}@{offset}") from error
+        if len(rest) == len(unknown):
+            offset, value = values[rest[0]]
+            raise UnreadableBody(
+                f"{at}@{offset} is an entry of schema {value[:8].hex()}, which neither the topic "
+                "nor this release of Spawn has: run a later one"
+            )
+        unknown = rest
+    return [entries[key] for key in values]
 
 
 async def write_schemas(
@@ -38,6 +71,43 @@ async def write_schemas(
     """Append entries and wait until they are acknowledged. Raises: LogUnavailable, TopicMissing."""
     if entries:
         records = [LogRecord(_key(entry), encode_schema_entry(entry)) for entry in entries]
+        await log.append(TopicPartition(topic, 0), records, time_ms)
+
+
+def platform_entries() -> Sequence[SchemaEntry]:
+    """Return the schemas of the platform's own records as this release writes them."""
+    found = [platform_schema(name) for name in _BODIES]
+    return [SchemaEntry("", "body", each.name, each.fingerprint, each.text) for each in found]
+
+
+def body_writers(entries: Iterable[SchemaEntry]) -> Writers:
+    """Return what bodies can be read with: what this release ships, and what the topic has.
+
+    Raises: UnreadableBody - an entry's schema is none, or is not the one of its fingerprint.
+    """
+    writers = dict(SHIPPED)
+    for entry in entries:
+        if entry.role != "body" or entry.fingerprint in writers:
+            continue
+        try:
+            schema = parse_platform_schema(entry.name, entry.schema)
+        except ValueError as error:
+            raise UnreadableBody(f"the schema topic's entry of a {error}") from error
+        if schema.fingerprint != entry.fingerprint:
+            raise UnreadableBody(
+                f"the schema topic's entry of {entry.name} {entry.fingerprint.hex()} has schema "
+                f"{schema.fingerprint.hex()}"
+            )
+        writers[entry.fingerprint] = schema
+    return writers
+
+
+async def forget_schemas(
+    log: EventLog, topic: str, entries: Sequence[SchemaEntry], time_ms: int
+) -> None:
+    """Take entries out again: their type was dropped. Raises: LogUnavailable, TopicMissing."""
+    if entries:
+        records = [LogRecord(_key(entry), None) for entry in entries]
         await log.append(TopicPartition(topic, 0), records, time_ms)
 
 

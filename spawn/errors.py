@@ -1,5 +1,7 @@
 """Every error that a user of Spawn can meet, as one tree.
 
+Over 400 lines: one tree, in one place.
+
     SpawnError
     |- CallError                 the call can't be served as it is: the caller's to mend
     |  |- UnknownType, UnknownAction, UnknownRevision, InvalidId, InvalidJson, InvalidHeader
@@ -12,6 +14,7 @@
     |  |- MailboxFull, TooManyKeys, TooManySessions, TooManyWaiting, Draining, Fenced
     |  |- TooSlow                who follows an actor's events does not keep up
     |  |- LogUnreachable, StoreUnreachable, NodeUnreachable
+    |  |- NewerCodeNeeded         newer code wrote this actor; nodes that have it can serve it
     |- NodeUntrusted             its certificate is not trusted: nothing was sent
     |- OutcomeUnknown            it may have been executed, now or later
     |  |- RequestTooOld          a numbered request came again after 15 minutes
@@ -19,14 +22,20 @@
     |- ReplyGone                 it was executed, its reply is no longer stored
     |- RequestSettled            a numbered request that its session no longer waits for
     |- ActorParked               a record of this actor can't be read
+    |- NotConfirmed              a change was shown and not confirmed: nothing was done
+    |- UnknownPosition           the log has no such partition or record
+    |- RepairRefused             that way out does not fit what is there
     |- ReplayDiffers             replay gives another state than the live run did
+    |- LoopStuck                 told, not raised: a node's event loop hung, and it ended itself
     |- StartRefused              a node can't start
-       |- InvalidSettings, InvalidTarget, PortTaken, ForeignLog, SchemaIncompatible
+       |- InvalidSettings, InvalidTarget, PortTaken, ForeignLog, SchemaIncompatible, ClockWrong
        |- PartitionStopped       the log lost records, has one that can't be read, or takes none
 
 `code` is stable and the same in the exception, the HTTP problem body, the log line and the CLI;
 `retryable` tells whether the same call may succeed later unchanged; `at` names the place and
 `hint` the mend. Foreign exceptions are chained with `from`.
+
+Over 400 lines: one tree, in one place.
 """
 
 from __future__ import annotations
@@ -39,6 +48,7 @@ __all__ = [
     "BodyMismatch",
     "BodyTooLarge",
     "CallError",
+    "ClockWrong",
     "Draining",
     "Fenced",
     "ForeignHost",
@@ -53,15 +63,19 @@ __all__ = [
     "InvalidTarget",
     "KeyReused",
     "LogUnreachable",
+    "LoopStuck",
     "MailboxFull",
     "MethodNotAllowed",
+    "NewerCodeNeeded",
     "NodeUnreachable",
     "NodeUntrusted",
+    "NotConfirmed",
     "NotStarted",
     "OutcomeUnknown",
     "PartitionStopped",
     "PortTaken",
     "Rejected",
+    "RepairRefused",
     "ReplayDiffers",
     "ReplyGone",
     "RequestSettled",
@@ -79,6 +93,7 @@ __all__ = [
     "Unavailable",
     "UnknownAction",
     "UnknownPath",
+    "UnknownPosition",
     "UnknownRevision",
     "UnknownType",
 ]
@@ -298,6 +313,12 @@ class StoreUnreachable(Unavailable):
     code = "store-unreachable"
 
 
+class NewerCodeNeeded(Unavailable):
+    """Newer code wrote what this node's code can't read without a loss; nodes that have it can."""
+
+    code = "newer-code-needed"
+
+
 class NodeUnreachable(Unavailable):
     """No node answers at the address; the call did not reach one."""
 
@@ -346,6 +367,30 @@ class ReplayDiffers(SpawnError):
     code = "replay-differs"
 
 
+class NotConfirmed(SpawnError):
+    """What was to be done was shown and not confirmed; nothing was changed."""
+
+    code = "not-confirmed"
+
+
+class UnknownPosition(SpawnError):
+    """The log has no such topic, partition or record."""
+
+    code = "unknown-position"
+
+
+class RepairRefused(SpawnError):
+    """That way out does not fit what is there; nothing was changed."""
+
+    code = "repair-refused"
+
+
+class LoopStuck(SpawnError):
+    """Code blocked the node's event loop for longer than `node.stuck`: the process ended itself."""
+
+    code = "loop-stuck"
+
+
 class StartRefused(SpawnError):
     """The node can't start as it is set up."""
 
@@ -380,6 +425,12 @@ class SchemaIncompatible(StartRefused):
     """The code's event or state types can't read what the topic holds."""
 
     code = "schema-incompatible"
+
+
+class ClockWrong(StartRefused):
+    """This machine's clock and the database's differ by more than `node.clock_limit`."""
+
+    code = "clock-wrong"
 
 
 class PartitionStopped(StartRefused):

@@ -6,18 +6,23 @@ What exists is never changed: what differs from the settings is said.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from eventstore.codec import SchemaEntry
+from eventstore.errors import SnapshotSchemaMismatch
 from eventstore.log import EventLog, LogAdmin, TopicSettings, TopicState
-from eventstore.schema_topic import read_schemas, write_schemas
+from eventstore.schema_topic import platform_entries, read_schemas, write_schemas
 from eventstore.snapshots import SnapshotStore
-from spawn.core.behavior import Behavior, SchemaUse
-from spawn.core.ids import schemas_topic, topic_of
+from spawn.core.behavior import Behavior
+from spawn.core.ids import nodes_topic, schemas_topic, topic_of
+from spawn.core.schema_entries import own_entries, teach
 from spawn.errors import StartRefused
 
 __all__ = ["TopicProblem", "ensure_schemas", "ensure_topics", "event_topics", "topic_problems"]
+
+_LOGGER: Final = logging.getLogger("spawn.schemas")
 
 _EXPECTED: Final = {
     "cleanup.policy": "delete",
@@ -72,11 +77,11 @@ async def ensure_topics(
     """Make what is missing; return the event topics with the partitions that they have.
 
     Raises: StartRefused (something is missing and may not be created, or can't be used),
-    LogUnavailable, LogRefused, SnapshotsUnavailable.
+    LogUnavailable, LogRefused, SnapshotsUnavailable, SnapshotSchemaMismatch.
     """
-    schemas = schemas_topic(system)
-    existing = await admin.describe([*wanted, schemas])
-    missing = [topic for topic in (*wanted, schemas) if topic not in existing]
+    compacted = (schemas_topic(system), nodes_topic(system))
+    existing = await admin.describe([*wanted, *compacted])
+    missing = [topic for topic in (*wanted, *compacted) if topic not in existing]
     if missing and not create:
         raise StartRefused(
             f"missing topics: {', '.join(missing)}",
@@ -87,11 +92,11 @@ async def ensure_topics(
             topic: TopicSettings(
                 partitions=wanted.get(topic, 1),
                 replication=replication,
-                compacted=topic == schemas,
+                compacted=topic in compacted,
             )
             for topic in missing
         })  # fmt: skip
-        existing = await admin.describe([*wanted, schemas])
+        existing = await admin.describe([*wanted, *compacted])
     if await admin.brokers() == 1:
         say("warning: one broker: what it acknowledged is lost with its disk")
     for topic in wanted:
@@ -102,6 +107,11 @@ async def ensure_topics(
     if create:
         for name in await store.migrate():
             say(f"database: applied {name}")
+    elif names := await store.pending():
+        raise SnapshotSchemaMismatch(
+            f"it lacks tables of this version of Spawn ({', '.join(names)}); `spawn init` makes "
+            "them"
+        )
     return {topic: existing[topic].partitions for topic in wanted}
 
 
@@ -137,29 +147,23 @@ def topic_problems(state: TopicState) -> Sequence[TopicProblem]:
 async def ensure_schemas(
     log: EventLog, system: str, behaviors: Sequence[Behavior], time_ms: int
 ) -> None:
-    """Tell each type what its topic was written with; write down what it will write.
+    """Tell each type what its topic was written with; write down what this node will write.
+
+    What is new stands in the topic, acknowledged, when this returns; records that use it come
+    later.
 
     Raises: SchemaIncompatible (a type can't read its history), LogUnavailable, TopicMissing.
     """
     topic = schemas_topic(system)
     known = await read_schemas(log, topic)
-    have = {(entry.type, entry.role, entry.name, entry.fingerprint) for entry in known}
-    fresh: list[SchemaEntry] = []
+    wanted = list(platform_entries())
     for behavior in behaviors:
-        behavior.learn([
-            SchemaUse(
-                entry.type,
-                "state" if entry.role == "state" else "event",
-                entry.name,
-                entry.fingerprint,
-                entry.schema,
-            )
-            for entry in known
-            if entry.type == behavior.type
-        ])  # fmt: skip
-        fresh += [
-            SchemaEntry(use.type, use.role, use.name, use.fingerprint, use.schema)
-            for use in behavior.schemas
-            if (use.type, use.role, use.name, use.fingerprint) not in have
-        ]
-    await write_schemas(log, topic, fresh, time_ms)
+        for text in teach(behavior, known):
+            _LOGGER.warning("newer code of %s than this has run: %s", behavior.type, text)
+        wanted += own_entries(behavior)
+    have = {_name(entry) for entry in known}
+    await write_schemas(log, topic, [each for each in wanted if _name(each) not in have], time_ms)
+
+
+def _name(entry: SchemaEntry) -> tuple[str, str, str, bytes]:
+    return entry.type, entry.role, entry.name, entry.fingerprint

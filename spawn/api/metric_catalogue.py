@@ -82,6 +82,11 @@ _NODE: Final = {
         "Times that the database did not answer a load, a flush or a take-over",
         "it grows for minutes: actors that are not in memory can't be called",
     ),
+    "spawn_clock_ahead_seconds": Described(
+        "gauge",
+        "How far the node's clock is ahead of the database's (negative: behind), once a minute",
+        "above 1 either way: set both by NTP; above node.clock_limit no node starts",
+    ),
 }
 _LOOP: Final = {
     "spawn_loop_lag_seconds": Described(
@@ -98,6 +103,16 @@ _LOOP: Final = {
         "counter",
         "Times that the event loop stood still for more than 100 ms",
         "it grows steadily: the log names the action that blocks",
+    ),
+    "spawn_loop_blocks": Described(
+        "counter",
+        "Times that the event loop stood still for more than 250 ms, so that read leases ran out",
+        "it grows: the log names the line that blocks",
+    ),
+    "spawn_loop_block_max_seconds": Described(
+        "gauge",
+        "Longest time that the event loop stood still since the start",
+        "above 1: other nodes may have taken partitions over; at node.stuck the process ends",
     ),
     "spawn_threads_max": Described(
         "gauge",

@@ -87,6 +87,9 @@ _OF_NODE: Final = {
     "spawn_loop_lag_seconds": "loop_lag_s",
     "spawn_loop_lag_max_seconds": "loop_lag_max_s",
     "spawn_loop_stalls": "loop_stalls",
+    "spawn_loop_blocks": "loop_blocks",
+    "spawn_loop_block_max_seconds": "loop_block_max_s",
+    "spawn_clock_ahead_seconds": "clock_ahead_s",
     "spawn_threads_max": "threads",
     "spawn_thread_jobs": "thread_jobs",
 }

@@ -54,6 +54,7 @@ error: Counter has no action `ad` [unknown-action]
 | 3 | fenced: another node owns the partition |
 | 4 | not found: no such actor type or action |
 | 5 | unreachable: the node, the log or the database does not answer |
+| 70 | the node ended itself: code blocked its event loop for longer than `node.stuck` |
 | 130 | ended by Ctrl-C (with `--follow` that is the way to end it: 0) |
 
 [Each code](errors.md) has a page, which `spawn explain CODE` shows offline.

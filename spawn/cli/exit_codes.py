@@ -6,7 +6,18 @@ from typing import Final
 
 from spawn.errors import Rejected, SpawnError
 
-__all__ = ["DONE", "FAILED", "FENCED", "INTERRUPTED", "NOT_FOUND", "UNREACHABLE", "USAGE", "of"]
+__all__ = [
+    "DONE",
+    "FAILED",
+    "FENCED",
+    "INTERRUPTED",
+    "NOT_CONFIRMED",
+    "NOT_FOUND",
+    "STUCK",
+    "UNREACHABLE",
+    "USAGE",
+    "of",
+]
 
 DONE: Final = 0
 FAILED: Final = 1
@@ -15,6 +26,10 @@ USAGE: Final = 2
 FENCED: Final = 3
 NOT_FOUND: Final = 4
 UNREACHABLE: Final = 5
+NOT_CONFIRMED: Final = 6
+"""A change was shown and not confirmed; nothing was done."""
+STUCK: Final = 70
+"""A node whose event loop hung ended itself (EX_SOFTWARE of sysexits): start it again."""
 INTERRUPTED: Final = 130
 """Ctrl-C, as shells have it: 128 + SIGINT."""
 
@@ -25,10 +40,13 @@ _BY_CODE: Final = {
     "invalid-json": USAGE,
     "invalid-header": USAGE,
     "fenced": FENCED,
+    "loop-stuck": STUCK,
     "unknown-type": NOT_FOUND,
     "unknown-action": NOT_FOUND,
     "unknown-revision": NOT_FOUND,
     "unknown-path": NOT_FOUND,
+    "unknown-position": NOT_FOUND,
+    "not-confirmed": NOT_CONFIRMED,
     "node-unreachable": UNREACHABLE,
     "node-untrusted": UNREACHABLE,
     "log-unreachable": UNREACHABLE,

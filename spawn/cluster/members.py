@@ -116,9 +116,18 @@ class _Wire(msgspec.Struct, omit_defaults=True):
     how far it begins behind the end of the one before, its length, its epoch."""
 
 
+class _Given(msgspec.Struct, array_like=True):
+    """An assignment; what a leader of a newer release adds at the end is passed over."""
+
+    checksum: int
+    partitions: list[list[int]]
+    """For each topic of which something is given: its number, then for each range how far it begins
+    behind the end of the one before, and its length."""
+
+
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(_Wire)
-_assignment_decoder = msgspec.msgpack.Decoder(tuple[int, list[list[int]]])
+_assignment_decoder = msgspec.msgpack.Decoder(_Given)
 
 
 def held_ranges(epochs: Mapping[int, int]) -> Sequence[HeldRange]:
@@ -326,7 +335,8 @@ def decode_assignment(data: bytes, topics: Mapping[str, int]) -> Assignment:
             reader = ColumnReader(data[_HEAD_BYTES:])
             flat = _of_columns(sizes, reader, 2) if checksum == _checksum(names) else []
         else:
-            checksum, flat = _assignment_decoder.decode(_unpacked(data))
+            given = _assignment_decoder.decode(_unpacked(data))
+            checksum, flat = given.checksum, given.partitions
     except _UNREADABLE as error:
         raise UnreadableAssignment(f"it is no assignment ({error})") from error
     if checksum != _checksum(names):

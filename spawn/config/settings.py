@@ -210,7 +210,7 @@ class MeshSettings:
     """Address to listen on for other nodes. The default is reached from this machine only. Another
     one needs TLS files, unless `mesh.insecure` says that something else protects the node."""
     port: int = _setting(9101, readers.integer(0, 65535))
-    """Port for other nodes; 0 takes a free one. Nothing listens there yet."""
+    """Port for other nodes; 0 takes a free one, and so does a node that finds the default taken."""
     advertise: str = _setting("", readers.endpoint)
     """Where other nodes reach this one, as `host:port`, if not at `mesh.host` and `mesh.port`. It
     is needed where `mesh.host` is `0.0.0.0` or `::`."""
@@ -261,6 +261,16 @@ class NodeSettings:
     more is refused (`too-many-waiting`). It bounds the memory of a node whose log is away."""
     start_wait_s: float = _setting(10.0, readers.duration(0, 3600))
     """How long a start waits for broker and database before it gives up."""
+    clock_limit_s: float = _setting(5.0, readers.duration(0.1, 86_400))
+    """How far this machine's clock may be from the database's when a node starts; above it the
+    start is refused (`clock-wrong`). Who may write is never decided by a clock, but the times of
+    events, sessions and idempotency keys are its own, and one node that is far ahead raises the
+    time of every partition that it writes. A node that runs already only warns."""
+    stuck_s: float = _setting(30.0, readers.duration(0, 86_400))
+    """How long code may block the event loop until the node ends itself (exit code 70, with the
+    stacks of its threads on stderr), so that a supervisor starts it again; nothing acknowledged is
+    lost. It serves nobody meanwhile, and other nodes take its partitions over. Not while a debugger
+    is attached. 0: never."""
     stop_grace_s: float = _setting(10.0, readers.duration(0, 3600))
     """How long a stop waits for calls under way and for the last flush. Kubernetes kills after 30 s
     unless told otherwise, so stay below that."""

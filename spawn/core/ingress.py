@@ -206,6 +206,12 @@ class NodeStatistics(msgspec.Struct, frozen=True):
     """Its largest delay within the last 30 to 60 seconds, so that no scrape misses one."""
     loop_stalls: int = 0
     """Times that the event loop stood still for more than 100 ms."""
+    loop_blocks: int = 0
+    """Times that it stood still for more than 250 ms: every read lease ran out by it."""
+    loop_block_max_s: float = 0.0
+    """The longest of them since the start."""
+    clock_ahead_s: float = 0.0
+    """How far the node's clock was ahead of the database's (negative: behind) a minute ago."""
     calls: int = 0
     """Calls that the node holds: waiting, running or not acknowledged by the log yet."""
     calls_max: int = 0

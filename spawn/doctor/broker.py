@@ -295,7 +295,8 @@ async def probe_write(
     _, end = await log.bounds(at)
     sent: list[bytes] = []
     for size in (3, 1, 2):
-        batch = [LogRecord(b"probe", b"%d/%d" % (size, number)) for number in range(size)]
+        values = [b"%d/%d" % (size, number) for number in range(size)]
+        batch = [LogRecord(b"probe", value) for value in values]
         base = await log.append(at, batch, time_us() // 1000)
         if base != end + len(sent):
             return failed(
@@ -304,7 +305,7 @@ async def probe_write(
                 f"broker says {base} (or another doctor writes)",
                 mend,
             )
-        sent += [record.value for record in batch]
+        sent += values
     _, now = await log.bounds(at)
     if now != end + len(sent):
         return failed(name, f"the end is {end + len(sent)}, the broker says {now}", mend)

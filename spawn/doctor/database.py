@@ -53,18 +53,21 @@ async def examine_database(settings: Settings, time_us: Callable[[], int]) -> As
         return
     after = time_us()
     yield ok("database", f"{dsn} answers in {(after - before) / 1000:.0f} ms")
-    for check in judge_database(facts, (before + after) // 2):
+    limit_us = int(settings.node.clock_limit_s * 1e6)
+    for check in judge_database(facts, (before + after) // 2, limit_us):
         yield check
 
 
-def judge_database(facts: DatabaseFacts, time_us: int) -> list[Check]:
+def judge_database(
+    facts: DatabaseFacts, time_us: int, clock_limit_us: int = 5_000_000
+) -> list[Check]:
     """Return what to think of the answers; `time_us` is our clock at that moment (pure)."""
     return [
         _version(facts),
         _tables(facts),
         _rights(facts),
         _connections(facts),
-        _clock(facts.time_us - time_us),
+        _clock(facts.time_us - time_us, clock_limit_us),
     ]
 
 
@@ -88,6 +91,8 @@ def _tables(facts: DatabaseFacts) -> Check:
         text = "not made yet"
     elif following is not None:
         text = f"{following.name} and later are missing"
+    elif newer := sorted(facts.migrations.keys() - {migration.name for migration in known}):
+        return ok("tables", f"of a newer release, beside which this one works ({newer[-1]})")
     else:
         return ok("tables", f"current ({known[-1].name})")
     return warning("tables", text, "`spawn init TARGET` makes them; `spawn run` does so too")
@@ -115,8 +120,11 @@ def _connections(facts: DatabaseFacts) -> Check:
     return ok("connections", text)
 
 
-def _clock(ahead_us: int) -> Check:
+def _clock(ahead_us: int, limit_us: int) -> Check:
     text = f"the database's is {abs(ahead_us) / 1e6:.3f} s {'ahead' if ahead_us > 0 else 'behind'}"
+    if abs(ahead_us) > limit_us:
+        text += f"; above {limit_us / 1e6:g} s (node.clock_limit) no node starts"
+        return failed("clock", text, "set both by NTP (chrony, systemd-timesyncd)")
     if abs(ahead_us) > CLOCK_MAX_US:
         return warning("clock", text, "set both by NTP (chrony, systemd-timesyncd)")
     return ok("clock", text)

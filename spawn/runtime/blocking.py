@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Final
 
 from spawn.core.behavior import Behavior
+from spawn.runtime.beat import LoopBeat
 from spawn.runtime.clock import stopwatch_s
 from spawn.runtime.debugger import Debugger
 from spawn.runtime.threads import Threads
@@ -35,6 +36,8 @@ class Blocking:
 
     def __init__(self, debugger: Debugger, threads: int | None = None) -> None:
         self.threads = Threads(threads)
+        self.beat = LoopBeat()
+        """The event loop's signs of life."""
         self._debugger = debugger
         self._inline: dict[str, set[str]] = {}
         self._quick: dict[tuple[str, str], int] = {}

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 
 from eventstore.log import EventLog
 from eventstore.snapshots import SnapshotStore
+from spawn.core.ids import schemas_topic
 from spawn.core.partition import Limits
 from spawn.runtime.blocking import Blocking
 from spawn.runtime.clock import Clock, stopwatch_s
 from spawn.runtime.counts import Outstanding
 from spawn.runtime.debugger import Debugger
 from spawn.runtime.runs import Runs
+from spawn.runtime.schema_book import SchemaBook
 
 __all__ = ["NodeContext", "RuntimeSettings"]
 
@@ -37,6 +39,8 @@ class RuntimeSettings:
     """Above it the least recently used actors leave memory (estimated, see `passivation`)."""
     threads: int | None = None
     """Threads for actions that block; None: four more than there are processors, at most 32."""
+    clock_limit_s: float = 5.0
+    """How far clocks may be apart before it is told (see `clock_check`)."""
     discard_stale_snapshots: bool = False
     """Development: snapshots of a log that is gone are deleted instead of refused."""
 
@@ -63,6 +67,10 @@ class NodeContext:
     """Seconds that user code takes; decides nothing but where it runs."""
     discarded: set[str] = field(default_factory=set)
     """Topics whose stale snapshots were discarded; it is said once for each."""
+    clock_ahead_s: float = 0.0
+    """How far our clock was ahead of the database's when they were compared last."""
+    future_told: bool = False
+    """It was said that the log has records of our future."""
     takeovers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
     """Tails read at once, each into memory in large pieces; leases are waited for side by side."""
     outstanding: Outstanding = field(default_factory=Outstanding)
@@ -71,6 +79,9 @@ class NodeContext:
     """Actions that run beside the event loop's own steps."""
     blocking: Blocking = field(init=False)
     """Which actions run in threads, and the threads."""
+    schemas: SchemaBook = field(init=False)
+    """What newer nodes write with; the types were told the rest at the start."""
 
     def __post_init__(self) -> None:
+        self.schemas = SchemaBook(self.log, schemas_topic(self.system))
         self.blocking = Blocking(self.debugger, self.settings.threads)

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 __all__ = ["Debugger"]
 
+_FILES: Final = ("/bdb.py", "/pdb.py", "/debugpy/", "/pydevd/", "/_pydevd_bundle/")
 _BREAKPOINTS: Final = frozenset(("builtins.breakpoint", "pdb.Pdb"))
 
 
@@ -35,3 +36,11 @@ class Debugger:
             return True
         debugpy: Any = sys.modules.get("debugpy")
         return debugpy is not None and bool(debugpy.is_client_connected())
+
+    @staticmethod
+    def is_of_one(file: str) -> bool:
+        """Tell whether code of that file is a debugger's: a stack with it stands at a breakpoint.
+
+        For other threads than the one that is looked at, where `is_attached` sees no tracer.
+        """
+        return any(part in file for part in _FILES)

@@ -1,7 +1,7 @@
 """How late the event loop is, and what it may have been that held it.
 
 What a plain action holds is measured where it runs (`blocking`), which names it; a stall that was
-seen there is counted here and not told a second time.
+seen there, or by the watchdog's thread, is counted here and not told a second time.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ class LoopWatch:
         self.stalls = 0
         self._blocking = blocking
         self._debugger = debugger
+        self._beat = blocking.beat
         self._held = 0
+        self._named = 0
         self._since = 0.0
         self._window_since = 0.0
         self._max_s = 0.0
@@ -62,6 +64,7 @@ class LoopWatch:
         served: Mapping[str, _Served],
     ) -> None:
         """Take one measurement; a stall is told in the log, once for each place."""
+        self._beat.touch(now, lag_s, is_debugged=self._debugger.is_attached)
         self.lag_s = max(lag_s, self.lag_s * _FADING)
         self._since = self._since or now
         if now - self._window_since > _WINDOW_S:
@@ -72,7 +75,9 @@ class LoopWatch:
         if lag_s <= STALL_S:
             return
         self.stalls += 1
-        told, self._held = self._held != self._blocking.times_held, self._blocking.times_held
+        held, named = self._blocking.times_held, self._beat.named
+        told = (self._held, self._named) != (held, named)
+        self._held, self._named = held, named
         starting = now - self._since < _START_S
         if not told and not starting and not self._debugger.is_attached:
             self._tell(lag_s, outstanding, served)

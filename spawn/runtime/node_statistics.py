@@ -8,7 +8,7 @@ from spawn.core.ingress import DISTRIBUTIONS, Distribution, NodeStatistics, Type
 from spawn.runtime.context import NodeContext
 from spawn.runtime.counts import merged
 from spawn.runtime.loop_watch import LoopWatch
-from spawn.runtime.partition_worker import PartitionWorker
+from spawn.runtime.partition_worker import ELSEWHERE, PartitionWorker
 
 __all__ = ["node_statistics"]
 
@@ -22,7 +22,11 @@ def node_statistics(
     """Return the node at this instant; it looks at each busy actor, and else only at counts."""
     partitions = [worker.statistics() for worker in workers]
     reasons = [*not_ready]
-    reasons += [f"{p.topic}/{p.partition} is {p.phase}" for p in partitions if p.phase != "active"]
+    reasons += [
+        f"{p.topic}/{p.partition} is {p.phase}"
+        for p in partitions
+        if p.phase not in ("active", ELSEWHERE)
+    ]
     outstanding, threads = context.outstanding, context.blocking.threads
     return NodeStatistics(
         system=context.system,
@@ -35,6 +39,9 @@ def node_statistics(
         loop_lag_s=watch.lag_s,
         loop_lag_max_s=watch.lag_max_s,
         loop_stalls=watch.stalls,
+        loop_blocks=context.blocking.beat.blocks,
+        loop_block_max_s=context.blocking.beat.longest_s,
+        clock_ahead_s=context.clock_ahead_s,
         calls=len(outstanding),
         calls_max=context.settings.calls_max,
         refusals=dict(outstanding.refusals),

@@ -127,6 +127,13 @@ def _with(columns: Sequence[Sequence[int]]) -> bytes:
     return _joined(writer.finish(), _parts(encode_member(_MEMBER))[1])
 
 
+def test_what_a_newer_leader_adds_to_an_assignment_is_ignored() -> None:
+    """Behind what this release reads."""
+    topics = {"a": 3, "b": 2}
+    data = encode_assignment({"a": [0, 2], "b": [1]}, topics)
+    assert decode_assignment(data + b"more", topics) == {"a": [0, 2], "b": [1]}
+
+
 def _changed(**fields: object) -> bytes:
     """Return the member in format 1, some of its fields changed."""
     wire = msgspec.msgpack.decode(zlib.decompress(_RECORDED_2[1:]))
