@@ -26,6 +26,7 @@ Over 400 lines: one tree, in one place.
     |- StartRefused              a node can't start
        |- InvalidSettings, InvalidTarget, PortTaken, ForeignLog, SchemaIncompatible, ClockWrong
        |- PartitionStopped       the log lost records, has one that can't be read, or takes none
+          |- PartitionsChanged   the topic has another number of partitions than it was made with
 
 `code` is stable and the same in the exception, the HTTP problem body, the log line and the CLI;
 `retryable` tells whether the same call may succeed later unchanged; `at` names the place and
@@ -65,6 +66,7 @@ __all__ = [
     "NotStarted",
     "OutcomeUnknown",
     "PartitionStopped",
+    "PartitionsChanged",
     "PortTaken",
     "Rejected",
     "ReplayDiffers",
@@ -403,3 +405,9 @@ class PartitionStopped(StartRefused):
     """The log lost acknowledged records, holds one that can't be read, or takes no more of them."""
 
     code = "partition-stopped"
+
+
+class PartitionsChanged(PartitionStopped):
+    """The topic has another number of partitions than it was made with: every key would move."""
+
+    code = "partitions-changed"

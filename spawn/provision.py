@@ -11,13 +11,29 @@ from typing import Final, NamedTuple
 
 from eventstore.codec import SchemaEntry
 from eventstore.log import EventLog, LogAdmin, TopicSettings, TopicState
-from eventstore.schema_topic import read_schemas, write_schemas
+from eventstore.schema_topic import (
+    TopicEntry,
+    read_schema_topic,
+    write_schemas,
+    write_topics,
+)
 from eventstore.snapshots import SnapshotStore
 from spawn.core.behavior import Behavior, SchemaUse
 from spawn.core.ids import schemas_topic, topic_of
 from spawn.errors import StartRefused
+from spawn.runtime.topic_watch import partitions_changed
 
-__all__ = ["TopicProblem", "ensure_schemas", "ensure_topics", "event_topics", "topic_problems"]
+__all__ = [
+    "TopicProblem",
+    "ensure_schemas",
+    "ensure_topics",
+    "event_topics",
+    "judge_partitions",
+    "judge_types",
+    "made_partitions",
+    "topic_problems",
+    "unhosted_types",
+]
 
 _EXPECTED: Final = {
     "cleanup.policy": "delete",
@@ -48,7 +64,7 @@ def event_topics(
     topics: dict[str, int] = {}
     for behavior in behaviors:
         settings = behavior.settings
-        topic = topic_of(system, settings.topic or behavior.type)
+        topic = _topic(system, behavior)
         wanted = 1 if settings.named_id else settings.partitions or default_partitions
         if topics.setdefault(topic, wanted) != wanted:
             raise StartRefused(
@@ -135,14 +151,29 @@ def topic_problems(state: TopicState) -> Sequence[TopicProblem]:
 
 
 async def ensure_schemas(
-    log: EventLog, system: str, behaviors: Sequence[Behavior], time_ms: int
+    log: EventLog,
+    system: str,
+    behaviors: Sequence[Behavior],
+    time_ms: int,
+    *,
+    topics: Mapping[str, int] | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> None:
     """Tell each type what its topic was written with; write down what it will write.
 
-    Raises: SchemaIncompatible (a type can't read its history), LogUnavailable, TopicMissing.
+    With `topics` (what `ensure_topics` returned) also compare their partitions with what they were
+    made with, and write that down for those that are new.
+
+    Raises: SchemaIncompatible (a type can't read its history), PartitionsChanged, LogUnavailable,
+    TopicMissing.
     """
     topic = schemas_topic(system)
-    known = await read_schemas(log, topic)
+    known, recorded = await read_schema_topic(log, topic)
+    new_topics: Sequence[TopicEntry] = ()
+    if topics is not None:
+        for text in judge_types(system, behaviors, recorded):
+            say(f"warning: {text}")
+        new_topics = judge_partitions(system, behaviors, topics, recorded)
     have = {(entry.type, entry.role, entry.name, entry.fingerprint) for entry in known}
     fresh: list[SchemaEntry] = []
     for behavior in behaviors:
@@ -163,3 +194,73 @@ async def ensure_schemas(
             if (use.type, use.role, use.name, use.fingerprint) not in have
         ]
     await write_schemas(log, topic, fresh, time_ms)
+    await write_topics(log, topic, new_topics, time_ms)
+
+
+def judge_partitions(
+    system: str,
+    behaviors: Sequence[Behavior],
+    topics: Mapping[str, int],
+    recorded: Sequence[TopicEntry],
+) -> Sequence[TopicEntry]:
+    """Return what is to be recorded of the topics of some types (pure).
+
+    Raises: PartitionsChanged - one has another number of partitions than it was made with.
+    """
+    made_with = made_partitions(recorded)
+    for name, has in topics.items():
+        if made_with.get(name, has) != has:
+            raise partitions_changed(name, made_with[name], has)
+    known = {(entry.topic, entry.type) for entry in recorded}
+    wanted = [(_topic(system, behavior), behavior.type) for behavior in behaviors]
+    return [TopicEntry(*each, topics[each[0]]) for each in wanted if each not in known]
+
+
+def judge_types(
+    system: str, behaviors: Sequence[Behavior], recorded: Sequence[TopicEntry]
+) -> Sequence[str]:
+    """Return what is odd about which types are in which topics (pure)."""
+    found = []
+    for topic, missing in unhosted_types(system, behaviors, recorded).items():
+        found.append(
+            f"topic {topic} may also hold actors of {', '.join(missing)}, which this node does not "
+            "serve: it stops at partitions with commits of them; types that share a topic are "
+            "served by the same nodes"
+        )
+    for behavior in behaviors:
+        topic = _topic(system, behavior)
+        before = [each.topic for each in recorded if each.type == behavior.type]
+        if before and topic not in before:
+            found.append(
+                f"{behavior.type} was in topic {before[-1]} and is in {topic} now: its actors "
+                "begin anew there"
+            )
+    return found
+
+
+def made_partitions(recorded: Sequence[TopicEntry]) -> Mapping[str, int]:
+    """Return how many partitions topics were made with: what was recorded first counts (pure)."""
+    made: dict[str, int] = {}
+    for entry in recorded:
+        made.setdefault(entry.topic, entry.partitions)
+    return made
+
+
+def unhosted_types(
+    system: str, behaviors: Sequence[Behavior], recorded: Sequence[TopicEntry]
+) -> Mapping[str, Sequence[str]]:
+    """Return, for the topics of some types, the types there that are not among them (pure).
+
+    A node can't own partitions of such a topic for long: it should not ask for any of them.
+    """
+    hosted = {(_topic(system, behavior), behavior.type) for behavior in behaviors}
+    ours = {topic for topic, _ in hosted}
+    missing: dict[str, list[str]] = {}
+    for entry in recorded:
+        if entry.topic in ours and (entry.topic, entry.type) not in hosted:
+            missing.setdefault(entry.topic, []).append(entry.type)
+    return missing
+
+
+def _topic(system: str, behavior: Behavior) -> str:
+    return topic_of(system, behavior.settings.topic or behavior.type)
