@@ -25,6 +25,7 @@ Over 400 lines: one tree, in one place.
     |- LoopStuck                 told, not raised: a node's event loop hung, and it ended itself
     |- StartRefused              a node can't start
        |- InvalidSettings, InvalidTarget, PortTaken, ForeignLog, SchemaIncompatible, ClockWrong
+       |- UnsafeTopic            its settings can lose acknowledged events
        |- PartitionStopped       the log lost records, has one that can't be read, or takes none
           |- PartitionsChanged   the topic has another number of partitions than it was made with
 
@@ -88,6 +89,7 @@ __all__ = [
     "UnknownPath",
     "UnknownRevision",
     "UnknownType",
+    "UnsafeTopic",
 ]
 
 
@@ -393,6 +395,12 @@ class SchemaIncompatible(StartRefused):
     """The code's event or state types can't read what the topic holds."""
 
     code = "schema-incompatible"
+
+
+class UnsafeTopic(StartRefused):
+    """A topic's settings can lose acknowledged events; the text names every one of them."""
+
+    code = "unsafe-topic"
 
 
 class ClockWrong(StartRefused):

@@ -1,13 +1,14 @@
 """Topics, schemas and tables: what must be there before a node can serve (`spawn init`).
 
 One idempotent step, run by `spawn init` and by every node at its start unless told not to create.
-What exists is never changed: what differs from the settings is said.
+What exists is never changed: what differs from the settings is said, and what can lose acknowledged
+events is refused (design 3.4).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from eventstore.codec import SchemaEntry
 from eventstore.log import EventLog, LogAdmin, TopicSettings, TopicState
@@ -20,17 +21,19 @@ from eventstore.schema_topic import (
 from eventstore.snapshots import SnapshotStore
 from spawn.core.behavior import Behavior, SchemaUse
 from spawn.core.ids import schemas_topic, topic_of
-from spawn.errors import StartRefused
+from spawn.errors import StartRefused, UnsafeTopic
 from spawn.runtime.topic_watch import partitions_changed
 
 __all__ = [
     "TopicProblem",
+    "UnsafeTopics",
     "ensure_schemas",
     "ensure_topics",
     "event_topics",
     "judge_partitions",
     "judge_types",
     "made_partitions",
+    "refuse_unsafe",
     "topic_problems",
     "unhosted_types",
 ]
@@ -42,6 +45,16 @@ _EXPECTED: Final = {
     "unclean.leader.election.enable": "false",
 }
 """What the broker must say of an event topic; else acknowledged events can go (design 3.1)."""
+_EXPECTED_COMPACTED: Final = {
+    "cleanup.policy": "compact",
+    "unclean.leader.election.enable": "false",
+}
+"""And of the schema topic."""
+_COPIES_MIN: Final = 3
+"""With min.insync.replicas 2 a broker may be lost, and another one be away."""
+
+UnsafeTopics = Literal["auto", "refuse", "warn"]
+"""What to do about topics that can lose acknowledged events (setting kafka.unsafe_topics)."""
 
 
 class TopicProblem(NamedTuple):
@@ -84,11 +97,12 @@ async def ensure_topics(
     replication: int | None,
     create: bool,
     say: Callable[[str], None],
+    unsafe: UnsafeTopics = "auto",
 ) -> Mapping[str, int]:
     """Make what is missing; return the event topics with the partitions that they have.
 
-    Raises: StartRefused (something is missing and may not be created, or can't be used),
-    LogUnavailable, LogRefused, SnapshotsUnavailable.
+    Raises: UnsafeTopic (see `refuse_unsafe`), StartRefused (something is missing and may not be
+    created, or can't be used), LogUnavailable, LogRefused, SnapshotsUnavailable.
     """
     schemas = schemas_topic(system)
     existing = await admin.describe([*wanted, schemas])
@@ -115,6 +129,8 @@ async def ensure_topics(
             raise StartRefused(f"topic {topic} was created but the log does not show it")
         for text in _differences(existing[topic], wanted[topic]):
             say(f"warning: {text}")
+    for text in refuse_unsafe(existing, schemas, unsafe):
+        say(f"warning: {text}")
     if create:
         for name in await store.migrate():
             say(f"database: applied {name}")
@@ -128,26 +144,62 @@ def _differences(state: TopicState, partitions: int) -> Sequence[str]:
             f"topic {state.name} has {state.partitions} partitions, the settings say "
             f"{partitions}; the topic's number counts"
         )
-    return [*found, *(f"topic {state.name} {problem.text}" for problem in topic_problems(state))]
+    return found
 
 
-def topic_problems(state: TopicState) -> Sequence[TopicProblem]:
-    """Return which of an event topic's settings are wrong, as far as the broker tells them."""
+def topic_problems(state: TopicState, *, compacted: bool = False) -> Sequence[TopicProblem]:
+    """Return which of a topic's settings are wrong, as far as the broker tells them (pure).
+
+    `compacted`: it is the schema topic, else it holds events.
+    """
     found = []
-    for name, expected in _EXPECTED.items():
+    expected_values = _EXPECTED_COMPACTED if compacted else _EXPECTED
+    for name, expected in expected_values.items():
         actual = state.settings.get(name, expected)
         if actual != expected:
             text = f"has {name}={actual}; acknowledged events are only safe with {name}={expected}"
             found.append(TopicProblem(text, f"{name}={expected}", True))
     if state.replication >= 3 and state.settings.get("min.insync.replicas", "2") == "1":
         text = "has min.insync.replicas=1; an acknowledged event may stand on one broker only"
-        found.append(TopicProblem(text, "min.insync.replicas=2", False))
+        found.append(TopicProblem(text, "min.insync.replicas=2", True))
     wanted = TopicSettings(partitions=1).max_message_bytes
     actual = state.settings.get("max.message.bytes", str(wanted))
-    if actual.isdigit() and int(actual) < wanted:
+    if not compacted and actual.isdigit() and int(actual) < wanted:
         text = f"has max.message.bytes={actual}; large commits are refused below {wanted}"
         found.append(TopicProblem(text, f"max.message.bytes={wanted}", False))
     return found
+
+
+def refuse_unsafe(
+    topics: Mapping[str, TopicState], schemas: str, policy: UnsafeTopics
+) -> Sequence[str]:
+    """Return what is wrong with topics that may be used all the same; refuse the others (pure).
+
+    `auto` refuses topics whose settings lose acknowledged events though there are several copies:
+    somebody meant them to be safe. With one copy they are lost with its disk in any case, as on a
+    developer's machine, so that is said only. `refuse` wants three copies, too; `warn` refuses
+    none.
+
+    Raises: UnsafeTopic - it names every topic and setting.
+    """
+    told, refused, mends = [], [], []
+    for name, state in topics.items():
+        problems = topic_problems(state, compacted=name == schemas)
+        lost = [problem for problem in problems if problem.loses]
+        told += [f"topic {name} {problem.text}" for problem in problems]
+        if policy == "refuse" and state.replication < _COPIES_MIN:
+            refused.append(f"topic {name} has {state.replication} of {_COPIES_MIN} copies")
+        if lost and (policy == "refuse" or (policy == "auto" and state.replication > 1)):
+            refused += [f"topic {name} {problem.text}" for problem in lost]
+            changes = ",".join(problem.mend for problem in lost)
+            mends.append(f"kafka-configs.sh --alter --topic {name} --add-config {changes}")
+    if refused:
+        raise UnsafeTopic(
+            "acknowledged events are not safe: " + "; ".join(refused),
+            at=", ".join(topics),
+            hint="; ".join([*mends, "or SPAWN_KAFKA_UNSAFE_TOPICS=warn, if that is meant"]),
+        )
+    return told
 
 
 async def ensure_schemas(

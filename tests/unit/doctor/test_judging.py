@@ -88,7 +88,7 @@ def test_sound_topics_are_one_line() -> None:
         ("retention.ms", "604800000", "failed"),
         ("retention.bytes", "1", "failed"),
         ("unclean.leader.election.enable", "true", "failed"),
-        ("min.insync.replicas", "1", "warning"),
+        ("min.insync.replicas", "1", "failed"),
         ("max.message.bytes", "1048588", "warning"),
     ],
 )
