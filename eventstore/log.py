@@ -107,6 +107,13 @@ class EventLog(Protocol):
         """
         ...
 
+    async def partitions(self, topics: Sequence[str]) -> Mapping[str, int]:
+        """Return how many partitions these topics have now; one that is not there is left out.
+
+        Raises: LogUnavailable.
+        """
+        ...
+
     async def close(self) -> None:
         """Let go of all clients; appends in flight have an unknown outcome."""
         ...

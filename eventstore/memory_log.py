@@ -13,6 +13,7 @@ import enum
 from bisect import bisect_left
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from eventstore.errors import (
@@ -168,6 +169,12 @@ class MemoryLog:
         await partition.thawed.wait()
         return partition.first, partition.end
 
+    async def partitions(self, topics: Sequence[str]) -> Mapping[str, int]:
+        self._require_up()
+        return {
+            name: settings.partitions for name, settings in self._topics.items() if name in topics
+        }
+
     async def close(self) -> None:
         return
 
@@ -272,6 +279,13 @@ class MemoryLog:
         partition = self._partitions[at]
         partition.records = list(partition.between(first, partition.end))
         partition.first = first
+
+    def widen(self, topic: str, partitions: int) -> None:
+        """Give a topic more partitions, as an operator of the log might: keys would move."""
+        settings = self._topics[topic]
+        for number in range(settings.partitions, partitions):
+            self._partitions[TopicPartition(topic, number)] = _Partition()
+        self._topics[topic] = replace(settings, partitions=partitions)
 
     def compact(self, at: TopicPartition) -> None:
         """Keep the newest record of each key; the others leave holes."""

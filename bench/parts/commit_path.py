@@ -12,7 +12,7 @@ import cProfile
 import pstats
 import statistics
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from bench.load import closed_loop
 from bench.machine import future_hop_us, python_work_ms
@@ -55,6 +55,10 @@ class NullLog:
         nothing: Sequence[Sequence[StoredRecord]] = ()
         for records in nothing:
             yield records
+
+    async def partitions(self, topics: Sequence[str]) -> Mapping[str, int]:
+        """Tell of none."""
+        return {}
 
     async def close(self) -> None:
         """Nothing is open."""

@@ -57,6 +57,11 @@ class KafkaSettings:
     replication: int | None = _setting(None, readers.replication)
     """Copies of each record, used when a topic is created. `auto`: 3, or as many as there are
     brokers when they are fewer. One copy is warned of: it is lost with its disk."""
+    unsafe_topics: str = _setting("auto", readers.choice("auto", "refuse", "warn"))
+    """What a start does about topics that can lose acknowledged events: by retention or compaction,
+    unclean leader elections, or `min.insync.replicas=1` of three copies. `auto` refuses them where
+    there are several copies, and warns where there is one, as in development. `refuse` wants three
+    copies besides. `warn` only says what is wrong. Topics that Spawn makes are right."""
     security_protocol: str = _setting(
         "PLAINTEXT", readers.one_of("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
     )

@@ -25,6 +25,7 @@ from spawn.core.behavior import Behavior
 from spawn.core.checkpoint import CheckpointUnreadable
 from spawn.core.fold import LossDetected
 from spawn.core.partition import WAIT_S, Partition
+from spawn.core.residents import TypeNotServed
 from spawn.errors import ForeignLog, PartitionStopped
 from spawn.runtime.clock_check import tell_of_future
 from spawn.runtime.context import NodeContext
@@ -100,6 +101,13 @@ async def take_over(
             PartitionLogger(_LOGGER, at).warning("%s: taking it over waits: %s", at, error)
             await backoff.sleep()
             continue
+        except TypeNotServed as error:
+            raise PartitionStopped(
+                f"{at} can't be taken over: {error}",
+                at=str(at),
+                hint="types that share a topic are served by the same nodes: start this one with "
+                "all of them; its other topics go on",
+            ) from error
         except (LossDetected, UnreadablePrefix) as error:
             raise PartitionStopped(
                 f"{at} can't be taken over: {error}",

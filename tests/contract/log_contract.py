@@ -210,6 +210,15 @@ class LogContract:
         """By every call, and none of them creates it."""
         await self._assert_missing(log, TopicPartition(new_topic(), 0))
 
+    async def test_partitions_are_counted_for_topics_that_are_there(
+        self, log: EventLog, at: TopicPartition
+    ) -> None:
+        """A topic that is not there is left out, and not made by asking for it."""
+        missing = new_topic()
+        for _ in range(2):
+            assert await log.partitions([at.topic, missing]) == {at.topic: PARTITIONS}
+        assert await log.partitions([]) == {}
+
     async def test_a_missing_partition_is_named(self, log: EventLog, at: TopicPartition) -> None:
         """A number beyond those of the topic is as good as no topic."""
         await self._assert_missing(log, TopicPartition(at.topic, PARTITIONS))
