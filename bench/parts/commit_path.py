@@ -37,6 +37,10 @@ class NullLog:
     def __init__(self) -> None:
         self._ends: dict[TopicPartition, int] = {}
 
+    def way(self, at: TopicPartition) -> int:
+        """Tell of no change."""
+        return 0
+
     async def append(self, at: TopicPartition, batch: Sequence[LogRecord], time_ms: int) -> int:
         """Take a batch."""
         base = self._ends.get(at, 0)

@@ -58,6 +58,9 @@ class KafkaLog:
             await self._look_up(at)
         return await self._appends.append(at, data)
 
+    def way(self, at: TopicPartition) -> int:
+        return self._appends.way(at)
+
     async def read(
         self, at: TopicPartition, start: int, end: int
     ) -> AsyncIterator[Sequence[StoredRecord]]:

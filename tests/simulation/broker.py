@@ -55,6 +55,8 @@ class Broker:
         self.old_ends: dict[TopicPartition, int] = {}
         """Partitions whose end is told by a leader that was deposed: an old one."""
         self.truncated: set[TopicPartition] = set()
+        self.ways: Counter[TopicPartition] = Counter()
+        """Changes of the partitions' leaders."""
 
     def store(self, at: TopicPartition, batch: Sequence[LogRecord], time_ms: int) -> int:
         """Append a batch whole."""
@@ -70,6 +72,7 @@ class Broker:
         records = self.records[at]
         del records[max(1, len(records) - count) :]
         self.truncated.add(at)
+        self.ways[at] += 1
         self._world.note(f"truncated {at} to {len(records)}")
 
     def shown_end(self, at: TopicPartition) -> int:
@@ -84,6 +87,11 @@ class NodeLog:
     def __init__(self, world: World, process: Process) -> None:
         self._world = world
         self._process = process
+        self._ways: dict[TopicPartition, int] = {}
+
+    def way(self, at: TopicPartition) -> int:
+        """Return the number of the leader that the last append reached."""
+        return self._ways.get(at, 0)
 
     async def append(self, at: TopicPartition, batch: Sequence[LogRecord], time_ms: int) -> int:
         """Send a batch; wait for its offset."""
@@ -93,16 +101,18 @@ class NodeLog:
         kept = list(batch)
         fate = weather.fate(self._process, at)
 
-        def told(base: int) -> None:
+        def told(base: int, way: int) -> None:
             if not answer.done():
+                self._ways[at] = way
                 answer.set_result(base)
 
         def land() -> None:
+            way = broker.ways[at]
             base = broker.store(at, kept, time_ms)
             if fate is Fate.TWICE:
                 base = broker.store(at, kept, time_ms)
             if fate is not Fate.UNACKNOWLEDGED and fate is not Fate.LATE:
-                world.later(weather.answer_delay(self._process), lambda: told(base))
+                world.later(weather.answer_delay(self._process), lambda: told(base, way))
 
         if fate is not Fate.LOST:
             late = weather.lateness() if fate is Fate.LATE else 0.0
