@@ -168,8 +168,13 @@ class PartitionWorker:
         self, reason: str, may_claim: Callable[[TopicPartition], Awaitable[None]]
     ) -> Partition:
         started = self._now()
+
+        async def may_be_claimed(at: TopicPartition) -> None:
+            await may_claim(at)
+            self._context.topic_stops.check(at.topic)
+
         machine = await take_over(
-            self._context, self.at, self._behaviors, reason, may_claim, self._keep
+            self._context, self.at, self._behaviors, reason, may_be_claimed, self._keep
         )
         seconds = self._now() - started
         self.counts.takeover_seconds.observe(seconds)

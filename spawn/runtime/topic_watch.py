@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Final, NoReturn
+from typing import Final
 
 from eventstore.errors import LogError
 from eventstore.log import EventLog
@@ -44,8 +44,13 @@ class TopicStops:
         """Tell whether the topic may not be served."""
         return topic in self._reasons
 
-    async def wait(self, topic: str) -> NoReturn:
-        """Wait until the topic may not be served. Raises: PartitionsChanged, nothing else."""
+    def check(self, topic: str) -> None:
+        """Let go on with a topic that may be served. Raises: PartitionsChanged."""
+        if (reason := self._reasons.get(topic)) is not None:
+            raise PartitionsChanged(reason.message, at=reason.at, hint=reason.hint)
+
+    async def wait(self, topic: str) -> None:
+        """Wait until the topic may not be served. Raises: PartitionsChanged, in the end."""
         if topic not in self._reasons:
             waiter = asyncio.get_running_loop().create_future()
             self._waiting.setdefault(topic, []).append(waiter)
@@ -54,8 +59,7 @@ class TopicStops:
             finally:
                 if waiter in (waiting := self._waiting.get(topic, [])):
                     waiting.remove(waiter)
-        reason = self._reasons[topic]
-        raise PartitionsChanged(reason.message, at=reason.at, hint=reason.hint)
+        self.check(topic)
 
 
 class TopicWatch:
