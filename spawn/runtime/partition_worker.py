@@ -137,6 +137,7 @@ class PartitionWorker:
                     context.settings.state_bytes_max,
                     activation.read_again,
                 )
+                tasks.create_task(self._heed_stops())
                 tasks.create_task(self._load(activation, tasks))
                 tasks.create_task(
                     keep_flushing(
@@ -157,11 +158,20 @@ class PartitionWorker:
         finally:
             self._end()
 
+    async def _heed_stops(self) -> None:
+        """End when the topic may not be served any more. Raises: PartitionsChanged."""
+        try:
+            await self._context.topic_stops.wait(self.at.topic)
+        except PartitionStopped:
+            self.machine.phase = Phase.STOPPED
+            raise
+
     async def _take_over(
         self, reason: str, may_claim: Callable[[TopicPartition], Awaitable[None]]
     ) -> Partition:
         async def claim(at: TopicPartition) -> None:
             await may_claim(at)
+            self._context.topic_stops.check(at.topic)
             self.claiming = True
 
         started = self._now()

@@ -16,7 +16,7 @@ from spawn.errors import Fenced
 __all__ = ["REPAIR", "Everything", "Placement", "Strangers"]
 
 REPAIR: Final = "repair"
-"""The reason in claims of `spawn repair`, which is no node."""
+"""So begins the reason in claims of `spawn repair`, which is no node."""
 _STRANGERS_S: Final = 60.0
 
 
@@ -83,7 +83,7 @@ class Strangers:
     def meet(self, at: TopicPartition, owner: ClaimBody, now: float) -> None:
         """Take note of a claim. Raises: Fenced."""
         self._met = [when for when in self._met if now - when < _STRANGERS_S] + [now]
-        if len(self._met) >= self._limit and owner.reason != REPAIR:
+        if len(self._met) >= self._limit and not owner.reason.startswith(REPAIR):
             raise Fenced(
                 f"node {owner.owner.hex()[:8]} at {owner.endpoint} owns {at} and is not "
                 "in this system's group; this node has stopped writing there, "

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -79,6 +79,15 @@ class Reach:
         """As the log does, or no answer."""
         await self._way()
         return await self._log.bounds(at)
+
+    def way(self, at: TopicPartition) -> int:
+        """As the log does."""
+        return self._log.way(at)
+
+    async def partitions(self, topics: Sequence[str]) -> Mapping[str, int]:
+        """As the log does, or no answer."""
+        await self._way()
+        return await self._log.partitions(topics)
 
     async def close(self) -> None:
         """Nothing is open."""

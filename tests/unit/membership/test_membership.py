@@ -14,7 +14,9 @@ _DEAD = b"d" * 16
 
 
 def _standing(running: Running, of: str) -> str:
-    return next(seen.standing for seen in running.membership.seen() if seen.member.mesh == of)
+    node = running.membership.at_endpoint(of)
+    assert node is not None, f"{of} is not known"
+    return node.standing.value
 
 
 def test_a_node_that_starts_alone_serves_everything_at_once() -> None:
