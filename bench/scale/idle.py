@@ -122,7 +122,7 @@ def _deciding(nodes: int, partitions: int) -> None:
         owner = table.of(TopicPartition(*place))
         return Owned(owner.epoch, owner.endpoint)
 
-    choices = Choices(others[0], owner_of, 0.0)
+    choices = Choices(others[0], owner_of)
     for node in others[1:]:
         choices.put(node)
     choices.assign(places[::nodes])

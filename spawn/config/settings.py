@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from spawn.config import readers
 from spawn.config.readers import Reader
@@ -57,6 +57,13 @@ class KafkaSettings:
     replication: int | None = _setting(None, readers.replication)
     """Copies of each record, used when a topic is created. `auto`: 3, or as many as there are
     brokers when they are fewer. One copy is warned of: it is lost with its disk."""
+    unsafe_topics: Literal["auto", "refuse", "warn"] = _setting(
+        "auto", readers.choice("auto", "refuse", "warn")
+    )
+    """What a start does about topics that can lose acknowledged events: by retention or compaction,
+    unclean leader elections, or `min.insync.replicas=1` of three copies. `auto` refuses them where
+    there are several copies, and warns where there is one, as in development. `refuse` wants three
+    copies besides. `warn` only says what is wrong. Topics that Spawn makes are right."""
     security_protocol: str = _setting(
         "PLAINTEXT", readers.one_of("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
     )

@@ -148,6 +148,7 @@ class _End(asyncio.Protocol):
         """The other one has more to write than it should hold."""
         self._is_paused = False
         self._has_ended = False
+        self._held = bytearray()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -155,16 +156,33 @@ class _End(asyncio.Protocol):
         self.apply()
 
     def data_received(self, data: bytes) -> None:
+        # Under CPython 3.11.2 a transport that is paused as soon as it is made reads all the same.
+        self._held += data
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Give the other one what came, unless it is cut off."""
+        if not self._held or self._relay.is_held(toward=self._toward):
+            return
         if self.other is not None and self.other.transport is not None:
+            data, self._held = bytes(self._held), bytearray()
             self.other.transport.write(data)
+            if self._has_ended:
+                self._end_other()
 
     def eof_received(self) -> bool:
         self._has_ended = True
+        if self.other is None or self.other.transport is None:
+            return bool(self._held)
+        if not self._held:
+            self._end_other()
+        return not self.other._has_ended
+
+    def _end_other(self) -> None:
+        """The other one has nothing more to write."""
         if self.other is not None and self.other.transport is not None:
             with contextlib.suppress(OSError, RuntimeError):
                 self.other.transport.write_eof()
-            return not self.other._has_ended
-        return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._relay.lost(self)
@@ -184,6 +202,7 @@ class _End(asyncio.Protocol):
         transport = self.transport
         if transport is None or transport.is_closing():
             return
+        self._pass_on()
         paused = self.is_choked or self._relay.is_held(toward=self._toward)
         if paused != self._is_paused:
             self._is_paused = paused
