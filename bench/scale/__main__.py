@@ -11,7 +11,7 @@ from typing import Any, Final
 from bench.machine import machine_facts
 
 _PARTS: Final = ("assignment", "routing", "watching", "links", "idle", "model")
-_WITH_SERVERS: Final = ("group",)
+_WITH_SERVERS: Final = ("group", "broker")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

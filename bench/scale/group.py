@@ -31,7 +31,7 @@ from spawn.cluster.members import decode_member, encode_member
 from spawn.runtime.event_loop import run_serving
 from tests.services.apache_kafka import ApacheKafka
 
-__all__ = ["measure"]
+__all__ = ["broker_pid", "cpu_s", "measure"]
 
 _OFFSETS: Final = "__consumer_offsets"
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
@@ -107,25 +107,25 @@ def _together(nodes: Sequence[_Node], after: int) -> bool:
 
 
 async def _record_bytes(settings: KafkaSettings, name: str) -> int:
-    """Return the size of the newest record of a group."""
+    """Return the size of the largest record of a group."""
     log, at, size = KafkaLog(settings), TopicPartition(_OFFSETS, 0), 0
     try:
         first, end = await log.bounds(at)
         async for chunk in log.read(at, first, end):
             for stored in chunk:
                 if stored.value and stored.key and stored.key[4:] == name.encode():
-                    size = len(stored.value)
+                    size = max(size, len(stored.value))
     finally:
         await log.close()
     return size
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_s(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
 
 
-def _java() -> int:
+def broker_pid() -> int:
     """Return the process id of the broker, a descendant of this process."""
     parents = {}
     for entry in Path("/proc").glob("[0-9]*/stat"):
@@ -148,28 +148,28 @@ async def _run(shape: Shape, count: int, partitions: int, kafka: ApacheKafka) ->
     async with _group(settings, name, nodes) as members:
         began = await _until(lambda: _together(nodes, 0))
         await asyncio.sleep(2.0)
-        pid, at = _java(), time.monotonic()
-        broker, own = _cpu_s(pid), time.process_time()
+        pid, at = broker_pid(), time.monotonic()
+        broker, own = cpu_s(pid), time.process_time()
         await asyncio.sleep(_QUIET_S)
         took = time.monotonic() - at
-        quiet = [(_cpu_s(pid) - broker) / took, (time.process_time() - own) / took]
+        quiet = [(cpu_s(pid) - broker) / took, (time.process_time() - own) / took]
         now = max(node.generation.generation for node in nodes if node.generation is not None)
-        broker = _cpu_s(pid)
+        broker = cpu_s(pid)
         one = nodes[count // 2]  # with the same words its join would begin nothing
         one.said = encode_member(replace(decode_member(one.said), release="0.2.1"))
         members[count // 2].rejoin()
         again = await _until(lambda: _together(nodes, now))
-        broker = _cpu_s(pid) - broker
+        broker = cpu_s(pid) - broker
         led = max(node.led_s for node in nodes)
         said = sum(len(node.said) for node in nodes)
         given = sum(len(node.generation.assignment) for node in nodes if node.generation)
-        record = await _record_bytes(settings, name)
-        print(
-            f"| {shape.name} | {count:,} | {began:.1f} | {again:.1f} | {led:.2f} | {broker:.1f}"
-            f" | {quiet[0]:.0%}, {quiet[1]:.0%} | {record:,} |"
-            f" {(record - said - given) / count:.0f} | {sum(node.losses for node in nodes)} |",
-            flush=True,
-        )
+    record = await _record_bytes(settings, name)
+    print(
+        f"| {shape.name} | {count:,} | {began:.1f} | {again:.1f} | {led:.2f} | {broker:.1f}"
+        f" | {quiet[0]:.0%}, {quiet[1]:.0%} | {record:,} |"
+        f" {(record - said - given) / count:.0f} | {sum(node.losses for node in nodes)} |",
+        flush=True,
+    )
 
 
 async def _limit(kafka: ApacheKafka, count: int, limit: int) -> None:
