@@ -117,6 +117,7 @@ class Joining:
                 protocol=VERSION,
                 protocol_min=LEAST_VERSION,
                 topics=self._topics,
+                types=node.dispatcher.hosted(),
             ),
             router=router,
             roll=Roll(log, settings.system),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import Final, NamedTuple
 
-__all__ = ["COMMANDS", "DEBUG", "HELP_ALL", "SUMMARY", "Command", "help_page"]
+__all__ = ["ACTIONS", "COMMANDS", "DEBUG", "HELP_ALL", "SUMMARY", "Command", "help_page"]
 
 DEBUG: Final = "--debug"
 HELP_ALL: Final = "--help-all"
@@ -117,6 +117,9 @@ COMMANDS: Final = {
     ),
 }
 """Commands in the order of the help page; `spawn.cli.NAME` has the function of that name."""
+
+ACTIONS: Final = ("unpark", "skip", "accept-loss", "drop-type", "drop-system")
+"""The ways out of `spawn repair`."""
 
 _WIDTH_MAX: Final = 100
 _NAMES_WIDTH: Final = 14

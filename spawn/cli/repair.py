@@ -214,22 +214,24 @@ def _tools(sources: Sources, settings: Settings) -> Tools:
 
 async def _list(settings: Settings, behaviors: Mapping[str, Behavior], *, as_json: bool) -> int:
     """Print what is found; the exit code says whether there was anything."""
+    from spawn.core.schema_entries import teach
     from spawn.query.catalog import Catalog
-    from spawn.repair.bodies import Bodies, teach
+    from spawn.repair.bodies import Bodies
     from spawn.repair.findings import find
 
     async with opened(settings) as sources:
         tools = _tools(sources, settings)
         catalog = Catalog(tools.log, tools.admin, tools.system)
         topics, entries = await catalog.topics(), await catalog.schemas()
-        teach(list(behaviors.values()), entries)
+        for behavior in behaviors.values():
+            teach(behavior, entries)
         count = 0
         async for finding in find(tools, topics, Bodies(entries), behaviors):
             count += 1
             console.data(
                 render.json_line(_value(finding)) if as_json else "\n".join(_lines(finding))
             )
-    if not topics:
+    if not topics and not count:
         console.note(f"system {settings.system} has no topics in this log")
     else:
         found = f"{count} findings" if count else "nothing to repair"
@@ -283,7 +285,7 @@ def _lines(finding: Finding) -> Sequence[str]:
         if way.command:
             lines += [f"  {way.command}", f"      loses {way.loses}"]
         else:
-            lines += ["  without us", f"      loses {way.loses}"]
+            lines.append(f"  without loss: {way.loses.removeprefix('nothing: ')}")
     return [render.visible(line) for line in lines]
 
 

@@ -69,6 +69,8 @@ class _Served(msgspec.Struct):
 
 class _Types(msgspec.Struct):
     types: list[_Served]
+    elsewhere: list[_Served] = []
+    """Of other nodes, to which the node sends calls."""
 
 
 @final
@@ -424,10 +426,10 @@ class Client:
             if self._types is None or actor_type not in self._types:
                 body = await transport.get("/v1/types", deadline)
                 try:
-                    found = msgspec.json.decode(body, type=_Types).types
+                    told = msgspec.json.decode(body, type=_Types)
                 except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                     raise no_node(self.url, f"its /v1/types: {error}", "/v1/types") from error
-                self._types = {served.type: served for served in found}
+                self._types = {each.type: each for each in (*told.elsewhere, *told.types)}
         finally:
             self._asking.release()
 

@@ -11,9 +11,11 @@ thing: that soon exactly one node wants a partition, whatever was lost on the wa
   `STEP_S` later if that one does not.
 - Nobody may wait for the group at a start: a partition that no live node serves is claimed in
   rendezvous order among those that are there.
-- A duel ends: who lost a partition to a claim stays away for a time that doubles, and a node that
-  is not assigned claims it from the same owner again only after that was reached once more. So of
-  two that can't reach each other the assigned one stays.
+- A newer claim is believed: who is told of one by its owner stops serving, and asks if it should.
+- A duel ends: who lost a partition to a claim stays away for a time that doubles, unless who took
+  it has gone since. And a node that is not assigned claims it from the same owner again only after
+  that was reached once more: a group that goes on finds out who died. So of two that can't reach
+  each other the assigned one stays.
 
 Times are seconds of one monotonic clock.
 """
@@ -31,13 +33,19 @@ __all__ = ["Choice", "Choices", "Node", "Owned", "Place", "Standing"]
 
 STEP_S: Final = 1.0
 """The next node in rendezvous order gives the one before it so long to claim."""
-RELEASED_S: Final = 0.5
-"""A released partition is somebody's who asked for it; only then it is anybody's."""
+RELEASED_S: Final = 1.0
+"""A released partition is for the one who asked for it; so much later it is anybody's."""
+UNKNOWN_S: Final = 1.0
+"""An owner that is not known may be newer than what is known: it is looked for meanwhile."""
 HOLD_S: Final = 0.5
 HOLD_MAX_S: Final = 8.0
 """A partition lost to another's claim is left alone for so long, doubled with each loss."""
+LOSS_FORGET_S: Final = 900.0
+"""A loss longer ago does not lengthen anything any more."""
 STRANGER_S: Final = 15.0
-"""After so long also a node that is not assigned claims again from an owner it never reached."""
+STRANGER_MAX_S: Final = 240.0
+"""Without a group, also a node that never reached the owner since claims again after so long,
+doubled with each loss: nobody else would find out that it died."""
 
 Place = tuple[str, int]
 """Topic and partition."""
@@ -82,15 +90,11 @@ class Node:
     standing: Standing = Standing.UNMET
     since: float = 0.0
     """Of this standing."""
-    met_at: float = -1.0
-    """When it was last found reachable anew; below 0: never."""
 
     def stand(self, standing: Standing, now: float) -> bool:
         """Take a new standing; tell whether it is one."""
         if standing is self.standing:
             return False
-        if self.standing in (Standing.UNMET, Standing.UNREACHABLE):
-            self.met_at = now
         self.standing, self.since = standing, now
         return True
 
@@ -111,30 +115,40 @@ class Owned(NamedTuple):
 class _Loss(NamedTuple):
     when: float
     endpoint: str
-    """Of who took it."""
+    """Of who took it; empty: nobody knows."""
     times: int
+    """Of this duel."""
+    in_all: int
 
 
 class Choices:
     """One node's choices. Tell it what changes; ask it about each partition."""
 
     def __init__(self, me: Node, owner_of: Callable[[Place], Owned], now: float) -> None:
-        """`me` is this node, whose standing is that of the others' too (`stand`)."""
+        """`me` is this node, whose standing is set like that of the others (`stand`)."""
         self.me = me
         self._owner_of = owner_of
         self.nodes: dict[bytes, Node] = {me.id: me}
         self._by_endpoint: dict[str, Node] = {me.endpoint: me}
         self._orders: dict[str, Rendezvous] = {}
         self._assigned: frozenset[Place] | None = None
+        self._is_grouped = False
         self._began = now
+        self._serving: dict[Place, None] = {}
+        self._given: dict[Place, None] = {}
         self._free_since: dict[Place, float] = {}
+        """From when on one that nobody serves may be claimed; before `_began`: from then on."""
         self._losses: dict[Place, _Loss] = {}
-        self._given: dict[Place, float] = {}
 
-    # --- what changes ----------------------------------------------------------------------------
+    # --- who is there ----------------------------------------------------------------------------
 
     def put(self, node: Node) -> None:
-        """Take a node that is not known; another one at its endpoint has ended."""
+        """Take a node that is not known; another one at its endpoint has ended.
+
+        At this node's own endpoint there is nobody else: one that was there before has ended.
+        """
+        if node.endpoint == self.me.endpoint:
+            return
         former = self._by_endpoint.get(node.endpoint)
         if former is not None and former.id != node.id:
             self.remove(former.id)
@@ -160,44 +174,65 @@ class Choices:
         """Return the node whose mesh is there."""
         return self._by_endpoint.get(endpoint)
 
+    # --- what the group says ---------------------------------------------------------------------
+
     def assign(self, places: Iterable[Place]) -> None:
         """Take what the group gave to this node."""
         self._assigned = frozenset(places)
+        self._is_grouped = True
 
-    @property
-    def is_assigned(self) -> bool:
-        """Whether the group has said anything yet."""
-        return self._assigned is not None
+    def unassign(self) -> None:
+        """The group may have given to others what was this node's; nothing more is heard of it."""
+        self._assigned = frozenset()
+        self._is_grouped = False
 
     def is_mine(self, place: Place) -> bool:
         """Tell whether the group gave a partition to this node."""
         return self._assigned is not None and place in self._assigned
 
+    # --- what became of partitions ---------------------------------------------------------------
+
     def begin(self, now: float) -> None:
         """From now on partitions that nobody serves are claimed: all others were asked for."""
         self._began = now
 
-    def free(self, place: Place, now: float) -> None:
-        """Nobody serves a partition any more."""
-        self._free_since[place] = now
+    def free(self, place: Place, since: float) -> None:
+        """Nobody serves a partition any more, and from then on it may be claimed."""
+        self._free_since[place] = since
 
     def took(self, place: Place) -> None:
         """This node serves a partition."""
+        self._serving[place] = None
         self._given.pop(place, None)
         self._free_since.pop(place, None)
 
     def kept(self, place: Place) -> None:
         """This node has served it for long: what it lost before was no duel."""
-        self._losses.pop(place, None)
+        if (loss := self._losses.get(place)) is not None:
+            self._losses[place] = loss._replace(times=0)
+
+    def give(self, place: Place) -> None:
+        """A partition that this node serves was asked for, and is let go."""
+        self._given[place] = None
+
+    def let_go(self, place: Place, now: float) -> None:
+        """This node does not serve it any more, or takes it over no longer."""
+        if place in self._serving:
+            del self._serving[place]
+            self._free_since[place] = now + (RELEASED_S if place in self._given else 0.0)
+        self._given.pop(place, None)
 
     def lost(self, place: Place, endpoint: str, now: float) -> None:
         """A partition went to another's claim."""
         former = self._losses.get(place)
-        self._losses[place] = _Loss(now, endpoint, 1 if former is None else former.times + 1)
+        if former is None or now - former.when > LOSS_FORGET_S:
+            former = _Loss(now, endpoint, 0, 0)
+        self._losses[place] = _Loss(now, endpoint, former.times + 1, former.in_all + 1)
 
-    def give(self, place: Place, now: float) -> None:
-        """A partition that this node serves was asked for, and is let go."""
-        self._given[place] = now
+    @property
+    def serving(self) -> Iterable[Place]:
+        """What this node serves."""
+        return self._serving
 
     # --- what to do ------------------------------------------------------------------------------
 
@@ -210,37 +245,55 @@ class Choices:
     def choose(self, place: Place, now: float) -> Choice:
         """Return what to do about a partition now."""
         me, owner = self.me, self._owner_of(place)
-        if owner.endpoint == me.endpoint:
-            return Choice.LEAVE if place in self._given else Choice.KEEP
+        is_others = owner.endpoint not in ("", me.endpoint)
+        if place in self._serving:
+            return Choice.LEAVE if is_others or place in self._given else Choice.KEEP
         if me.standing is not Standing.SERVING:
             return Choice.LEAVE
-        if (given := self._given.get(place)) is not None:
-            # The one who asked takes it; if it does not, it is free for this node too.
-            if now - given < RELEASED_S:
-                return Choice.LEAVE
-            del self._given[place]
-        loss = self._losses.get(place)
-        if loss is not None and now - loss.when < _hold_s(loss.times):
+        node = self._by_endpoint.get(owner.endpoint) if is_others else None
+        if self._holds_off(place, node, now):
             return Choice.LEAVE
-        node = self._by_endpoint.get(owner.endpoint) if owner.endpoint else None
-        if node is not None and node.standing is Standing.SERVING:
-            return Choice.ASK if self.is_mine(place) else Choice.LEAVE
-        if node is not None and node.standing is Standing.LEAVING:
-            return Choice.ASK if self._is_next(place, now, node.since) else Choice.LEAVE
         if node is None:
+            if is_others:
+                self._free_since.setdefault(place, now + UNKNOWN_S)
             since = max(self._free_since.get(place, self._began), self._began)
-            first_s = RELEASED_S if place in self._free_since else 0.0
-            return self._claim_if(self.is_mine(place) or self._is_next(place, now, since + first_s))
-        if self.is_mine(place):
-            return Choice.CLAIM
-        if loss is not None and loss.endpoint == owner.endpoint:
-            met_again = node.met_at > loss.when
-            if not met_again and now - loss.when < STRANGER_S:
-                return Choice.LEAVE
-        return self._claim_if(self._is_next(place, now, node.since))
+            is_due = now >= since if self.is_mine(place) else self._is_next(place, now, since)
+            return Choice.CLAIM if is_due else Choice.LEAVE
+        self._free_since.pop(place, None)
+        if node.standing is Standing.SERVING:
+            return Choice.ASK if self.is_mine(place) else Choice.LEAVE
+        is_due = self.is_mine(place) or self._is_next(place, now, node.since)
+        if not is_due:
+            return Choice.LEAVE
+        return Choice.ASK if node.standing is Standing.LEAVING else Choice.CLAIM
 
-    def _claim_if(self, is_due: bool) -> Choice:
-        return Choice.CLAIM if is_due else Choice.LEAVE
+    def is_settled(self, place: Place) -> bool:
+        """Tell whether a live node serves it and this one should not: no wait will change that."""
+        node = self._by_endpoint.get(self._owner_of(place).endpoint)
+        if node is None or node is self.me or node.standing is not Standing.SERVING:
+            return False
+        return not self.is_mine(place)
+
+    def _holds_off(self, place: Place, node: Node | None, now: float) -> bool:
+        """Tell whether a partition that was lost to a claim is left alone for now.
+
+        `node` is its owner; None: nobody is known to be.
+        """
+        loss = self._losses.get(place)
+        if loss is None:
+            return False
+        waited = now - loss.when
+        is_fresh = waited < _hold_s(loss.times)
+        if node is None:
+            # Who took it is gone, or has left it; but where nobody knows who did, it may live.
+            return is_fresh and not loss.endpoint
+        if node.standing is Standing.SERVING or node.since <= loss.when:
+            if is_fresh:
+                return True
+            if node.is_reached or node.endpoint != loss.endpoint or self.is_mine(place):
+                return False
+            return self._is_grouped or waited < _stranger_s(loss.in_all)
+        return False
 
     def _is_next(self, place: Place, now: float, since: float) -> bool:
         """Tell whether it is this node's turn for a partition that lacks an owner since then."""
@@ -264,5 +317,9 @@ class Choices:
         return False
 
 
-def _hold_s(count: int) -> float:
-    return min(HOLD_S * 2.0 ** (min(count, 10) - 1), HOLD_MAX_S)
+def _hold_s(times: int) -> float:
+    return min(HOLD_S * 2.0 ** (min(times, 10) - 1), HOLD_MAX_S) if times else 0.0
+
+
+def _stranger_s(times: int) -> float:
+    return min(STRANGER_S * 2.0 ** (min(times, 10) - 1), STRANGER_MAX_S)

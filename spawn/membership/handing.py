@@ -84,9 +84,12 @@ class Handing:
         at = TopicPartition(asked.topic, asked.partition)
         self._askers.setdefault(at, []).append((link, asked.id))
 
-    def released(self, at: TopicPartition, epoch: int) -> None:
-        """Tell those who asked."""
-        askers = self._askers.pop(at, ())
-        self.given_count += bool(askers)
+    def let_go(self, at: TopicPartition, epoch: int, *, is_lost: bool) -> None:
+        """Tell those who asked: the last one gets it, unless it was lost to a claim."""
+        askers = self._askers.pop(at, [])
+        self.given_count += bool(askers) and not is_lost
         for link, number in askers:
-            link.post(HandoverAnswer(number, "released", epoch))
+            # The same one may have asked twice. Two that were told so would both claim.
+            is_next = link is askers[-1][0]
+            answer = "not-owner" if is_lost else "released" if is_next else "refused"
+            link.post(HandoverAnswer(number, answer, epoch))

@@ -20,16 +20,24 @@ from eventstore.codec import ClaimBody
 from eventstore.errors import LogError
 from eventstore.group import GroupMembership, GroupParticipant, GroupStatus
 from eventstore.log import TopicPartition
-from spawn.cluster.choice import Choice, Choices, Node, Owned, Place, Standing
+from spawn.cluster.choice import (
+    UNKNOWN_S,
+    Choice,
+    Choices,
+    Node,
+    Owned,
+    Place,
+    Standing,
+)
 from spawn.cluster.members import Member
 from spawn.errors import SpawnError
 from spawn.membership.fitness import Fitness
 from spawn.membership.handing import Handing
 from spawn.membership.participant import Participant
-from spawn.membership.roll import Roll
+from spawn.membership.roll import Roll, newest
 from spawn.mesh.link import Ended, Link
 from spawn.mesh.observer import Observer
-from spawn.mesh.wire import Handover, Message
+from spawn.mesh.wire import Handover, Message, OwnerNews, Redirect
 from spawn.mesh.wire import Standing as StandingNews
 from spawn.routing.router import Router
 from spawn.runtime.placement import Strangers
@@ -41,12 +49,15 @@ _logger = logging.getLogger("spawn.membership")
 _FIRST_LOOK_S: Final = 4.0
 """A start waits so long at most for nodes on the roll that neither answer nor refuse."""
 _TICK_S: Final = 0.1
+_REST_TICKS: Final = 10
+"""While every partition is where it should be, time alone changes nothing; it is looked all the
+same, this much more rarely."""
 _ROLL_S: Final = 5.0
 """The roll is read again so often, for nodes that could not be reached when they started."""
 _ERASE_S: Final = 30.0
 """So long after it was first seen a node that is in no group and was never met is erased."""
 _ASK_AGAIN_S: Final = 0.2
-_PATIENCE_S: Final = 5.0
+_PATIENCE_S: Final = 4.0
 """An owner that lives by others' word and does not answer us is not asked for longer than this."""
 _STRANGERS: Final = 3
 """One or two claims by strangers are passed over: a node may be newer than what is known here."""
@@ -84,7 +95,6 @@ class Membership:
             topics=me.topics,
             standing=Standing.SERVING,
             since=now,
-            met_at=now,
         )
         self._choices = Choices(self.node, self._owner_of, now)
         self._places = [
@@ -98,7 +108,10 @@ class Membership:
         self._participant = Participant(me, self._held, self._assigned, self._unassigned)
         self._group = plan.group(self._participant)
         self._members: Mapping[bytes, Member] = {me.node_id: me}
+        self._elsewhere: Mapping[str, tuple[str, int]] = {}
+        """Types that other nodes host alone, with their topics and those' partitions."""
         self._seen_at: dict[bytes, float] = {}
+        """Every node that was ever on the roll."""
         self._told: dict[bytes, Standing] = {}
         self._answered: set[bytes] = set()
         """Nodes that were met, or whose endpoint refused: nobody has to be waited for there."""
@@ -107,9 +120,11 @@ class Membership:
         self._has_begun = asyncio.Event()
         self._look_again = asyncio.Event()
         self._settled = asyncio.Event()
+        self._stopped: set[TopicPartition] = set()
         self._strangers = Strangers(_STRANGERS)
         self._router.beside += [self._observer, self]
         self._router.hint = self._hint
+        self._router.hosted = lambda: self._elsewhere
         self._set_observed()
 
     # --- running ---------------------------------------------------------------------------------
@@ -156,11 +171,7 @@ class Membership:
             for node in self._choices.nodes.values()
             if node is not self.node and node.standing is Standing.SERVING
         ]
-        return any(
-            at.topic in node.topics
-            for at, _ in self._router.owners.owned_by(self.node.endpoint)
-            for node in others
-        )
+        return any(topic in node.topics for topic, _ in self._choices.serving for node in others)
 
     # --- Placement -------------------------------------------------------------------------------
 
@@ -186,37 +197,40 @@ class Membership:
                 answer = await self._handing.ask(at, owner.endpoint, self.node.endpoint)
                 if answer == "released":
                     return
-                if answer == "not-owner":
+                if answer == "not-owner" and self._router.owners.of(at) == owner:
                     self._router.owners.released(at, owner.endpoint)
                     self._choices.free(at, self._now())
                     continue
-                node = self._choices.at_endpoint(owner.endpoint)
-                if (
-                    not answer
-                    and self._now() > patience
-                    and (node is None or self._observer.finds(node.id.hex()))
-                ):
+                if answer:
+                    patience = self._now() + _PATIENCE_S
+                elif self._now() > patience:
                     return
             await asyncio.sleep(_ASK_AGAIN_S)
 
     def serving(self, at: TopicPartition) -> None:
+        self._stopped.discard(at)
         self._choices.took(at)
         self._review()
 
     def kept(self, at: TopicPartition) -> None:
         self._choices.kept(at)
 
-    def let_go(self, at: TopicPartition, epoch: int) -> None:
-        self._handing.released(at, epoch)
+    def let_go(self, at: TopicPartition, epoch: int, *, is_lost: bool) -> None:
+        self._handing.let_go(at, epoch, is_lost=is_lost)
+        self._choices.let_go(at, self._now())
         self._review()
+
+    def stopped(self, at: TopicPartition) -> None:
+        self._stopped.add(at)
 
     def taken(self, at: TopicPartition, owner: ClaimBody | None) -> None:
         now = self._now()
         endpoint = "" if owner is None else owner.endpoint
         self._choices.lost(at, endpoint, now)
-        if owner is not None and owner.owner not in self._choices.nodes:
+        if owner is not None and self._choices.at_endpoint(endpoint) is None:
             self._look_again.set()
-            self._choices.free(at, now)
+            self._choices.free(at, now + UNKNOWN_S)
+        if owner is not None and owner.owner not in self._seen_at:
             _logger.warning("%s was claimed by %s, which is not on the roll", at, owner.endpoint)
             self._strangers.meet(at, owner, now)
         self._review()
@@ -224,6 +238,8 @@ class Membership:
     # --- Receiver, beside the router -------------------------------------------------------------
 
     def opened(self, link: Link) -> None:
+        # Before anything that the peer tells: what was known of its endpoint is a former process's.
+        self._meet(link)
         try:
             link.post(StandingNews(self.node.standing.value))
         except SpawnError:
@@ -236,7 +252,7 @@ class Membership:
                 self._hear(link, message)
             elif isinstance(message, Handover):
                 self._asked_for(link, message)
-        if not self._settled.is_set():
+        if any(isinstance(message, OwnerNews | Redirect) for message in messages):
             self._review()
 
     def ended(self, link: Link, ended: Ended) -> None:
@@ -246,19 +262,28 @@ class Membership:
             self._answered.add(node.id)
             self._check_first_look()
 
-    def _hear(self, link: Link, news: StandingNews) -> None:
+    def _meet(self, link: Link) -> None:
+        """Take who is at a link's other end; one that is not known is looked for on the roll."""
         peer = link.peer
-        if peer is None:
+        if peer is None or peer.endpoint == self.node.endpoint:
             return
         node_id = bytes.fromhex(peer.node)
         node = self._choices.nodes.get(node_id)
         if node is None:
-            node = Node(id=node_id, endpoint=peer.endpoint, topics={})
+            node = Node(id=node_id, endpoint=peer.endpoint, topics={}, since=self._now())
             self._put(node)
             self._look_again.set()
+        if node_id not in self._told:
+            self._told[node_id] = Standing.SERVING
+            self._restand(node)
+
+    def _hear(self, link: Link, news: StandingNews) -> None:
+        node = self._choices.nodes.get(bytes.fromhex(link.peer.node)) if link.peer else None
+        if node is None:
+            return  # it has ended
         known = {Standing.UNFIT.value: Standing.UNFIT, Standing.LEAVING.value: Standing.LEAVING}
-        self._told[node_id] = known.get(news.standing, Standing.SERVING)
-        self._answered.add(node_id)
+        self._told[node.id] = known.get(news.standing, Standing.SERVING)
+        self._answered.add(node.id)
         self._restand(node)
         self._check_first_look()
 
@@ -267,13 +292,14 @@ class Membership:
         owner = self._router.owners.of(at)
         if not self._plan.serves(at):
             # One that is about to serve it stays the owner in the asker's eyes.
-            answer = "refused" if at in self._wanted else "not-owner"
+            is_kept = at in self._wanted or at in self._stopped
+            answer = "refused" if is_kept else "not-owner"
             self._handing.answer(link, asked, answer, owner.epoch)
         elif not self._choices.may_give(at):
             self._handing.answer(link, asked, "refused", owner.epoch)
         else:
             self._handing.promise(link, asked)
-            self._choices.give(at, self._now())
+            self._choices.give(at)
             self._review()
 
     # --- who is there ----------------------------------------------------------------------------
@@ -287,7 +313,8 @@ class Membership:
 
     def _forget(self, node: Node) -> None:
         now = self._now()
-        for at, _ in self._router.owners.owned_by(node.endpoint):
+        for at, _ in list(self._router.owners.owned_by(node.endpoint)):
+            self._router.owners.released(at, node.endpoint)
             self._choices.free(at, now)
         self._choices.remove(node.id)
         self._told.pop(node.id, None)
@@ -350,12 +377,23 @@ class Membership:
 
     async def _read_roll(self) -> None:
         self._members = await self._plan.roll.read()
+        self._elsewhere = {
+            name: (topic, member.topics[topic])
+            for member in self._members.values()
+            for name, topic in member.types.items()
+            if name not in self._plan.me.types
+        }
         now = self._now()
-        for node_id, member in self._members.items():
+        for node_id in self._members:
             self._seen_at.setdefault(node_id, now)
+        for node_id, member in newest(self._members).items():
             node = self._choices.nodes.get(node_id)
             if node is None:
-                self._put(Node(id=node_id, endpoint=member.mesh, topics=member.topics))
+                # A process that ended may still stand there, and the one after it be met already.
+                known = self._choices.at_endpoint(member.mesh)
+                if known is None or known.id in self._members or not known.is_reached:
+                    node = Node(id=node_id, endpoint=member.mesh, topics=member.topics, since=now)
+                    self._put(node)
             elif node is not self.node and node.topics != member.topics:
                 self._choices.remove(node_id)
                 node.topics = member.topics
@@ -372,7 +410,7 @@ class Membership:
         for node in list(self._choices.nodes.values()):
             if node.standing is Standing.UNMET:
                 try:
-                    self._router.peers.link(node.endpoint)
+                    self._meet(self._router.peers.link(node.endpoint))
                 except SpawnError:
                     self._answered.add(node.id)
 
@@ -439,7 +477,7 @@ class Membership:
         self._review()
 
     def _unassigned(self) -> None:
-        self._choices.assign(())
+        self._choices.unassign()
         self._review()
 
     # --- deciding --------------------------------------------------------------------------------
@@ -449,6 +487,12 @@ class Membership:
         return Owned(owner.epoch, owner.endpoint)
 
     def _hint(self, at: TopicPartition) -> str:
+        """Return a node that hosts what this one does not: it knows the owner, or is told."""
+        if at.topic in self.node.topics:
+            return ""
+        for node in self._choices.nodes.values():
+            if at.topic in node.topics and node.standing is Standing.SERVING:
+                return node.endpoint
         return ""
 
     def _review(self) -> None:
@@ -463,8 +507,7 @@ class Membership:
             if choice is not Choice.LEAVE:
                 wanted.add(at)
             if choice is not Choice.KEEP and is_settled:
-                node = self._choices.at_endpoint(self._router.owners.of(at).endpoint)
-                is_settled = node is not None and node.standing is Standing.SERVING
+                is_settled = self._choices.is_settled(at)
         (self._settled.set if is_settled else self._settled.clear)()
         if wanted != self._wanted or self.node.standing is Standing.LEAVING:
             self._wanted = wanted
@@ -475,10 +518,13 @@ class Membership:
 
     async def _tick(self) -> None:
         """Decide again while time alone changes what is to be done."""
+        ticks = 0
         while True:
             await asyncio.sleep(_TICK_S)
             self._call_unmet()
-            self._review()
+            ticks += 1
+            if not self._settled.is_set() or ticks % _REST_TICKS == 0:
+                self._review()
 
     async def _keep_links(self) -> None:
         while True:
@@ -493,7 +539,7 @@ class Membership:
             return ["it looks for the other nodes"]
         if self.node.standing is Standing.LEAVING:
             return ["it is stopping"]
-        # One that does not reach log or database forwards what comes to it.
+        # One that does not reach log or database forwards what comes to it, or all are like it.
         return []
 
     @property

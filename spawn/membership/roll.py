@@ -18,7 +18,7 @@ from eventstore.records import StoredRecord
 from spawn.cluster.members import Member, UnreadableMember, decode_member, encode_member
 from spawn.core.ids import nodes_topic
 
-__all__ = ["ERASED", "Roll"]
+__all__ = ["ERASED", "Roll", "newest"]
 
 _logger = logging.getLogger("spawn.membership")
 
@@ -49,7 +49,7 @@ class Roll:
             await self._log.append(self._at, records, time_ms)
 
     async def read(self) -> Mapping[bytes, Member]:
-        """Read on to the end; return all who stand there, by node id.
+        """Read on to the end; return all who stand there, by node id, the oldest entry first.
 
         Raises: LogUnavailable, TopicMissing.
         """
@@ -73,6 +73,18 @@ class Roll:
                 self.former[stored.key] = erased
             return
         try:
-            self._members[stored.key] = decode_member(stored.value)
+            member = decode_member(stored.value)
         except UnreadableMember as error:
             _logger.warning("%s@%d is no node's entry: %s", self._at, stored.offset, error)
+            return
+        if member.node_id != stored.key:
+            _logger.warning("%s@%d is another node's entry", self._at, stored.offset)
+            return
+        self._members.pop(stored.key, None)
+        self._members[stored.key] = member
+
+
+def newest(members: Mapping[bytes, Member]) -> Mapping[bytes, Member]:
+    """Return the last entry of each endpoint: a process that was there before has ended."""
+    last = {member.mesh: node_id for node_id, member in members.items()}
+    return {node_id: each for node_id, each in members.items() if last[each.mesh] == node_id}

@@ -6,6 +6,8 @@ made anew): then the states that only the database still has are written into th
 one commit that says the whole state, before the snapshots are discarded; log and database agree
 afterwards, and the log is the truth again (invariant I6). Until that last step no node can take the
 partition, so a repair that died half-way is simply begun anew.
+
+Over 400 lines: both kinds share what their Claim names, and read as one.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ from eventstore.records import (
 )
 from eventstore.rows import NO_STATE, ActorName, ActorRow
 from spawn.core.fold import Fold
+from spawn.core.ids import partition_of
 from spawn.errors import OutcomeUnknown, RepairRefused
+from spawn.query.catalog import Catalog
 from spawn.repair.claims import append, append_claim, read_on
 from spawn.repair.plan import Plan, Tools, nothing
 from spawn.repair.scan import Behind, Scan, behind, fold_on
@@ -136,6 +140,7 @@ def _without_snapshots(
     at, stop = found.at, _last_stop(found, skips)
 
     async def apply() -> Sequence[str]:
+        await _require_same(tools, found)
         log_id = tools.new_id()
         # First the database: while the Claim is not there no node can take the partition.
         await _relabel(tools, found, log_id)
@@ -195,6 +200,8 @@ class _Survey:
     """Actors of which the database has no state, and the log not their last records."""
     never: int = 0
     """Actors that were never changed."""
+    fingerprints: set[tuple[str, bytes]] = field(default_factory=set)
+    """Type and schema of the states to be written."""
 
 
 async def _with_snapshots(
@@ -210,11 +217,21 @@ async def _with_snapshots(
     at = found.at
     known = await _known(tools, found, skips)
     survey = _Survey()
+    topics = await tools.admin.describe([at.topic])
+    partitions = topics[at.topic].partitions if at.topic in topics else 1
     async for row in _rows(tools, at):
+        if partition_of(row.id.encode(), partitions) != at.partition:
+            raise RepairRefused(
+                f"{at.topic} was made anew with another number of partitions: {row.type}/{row.id} "
+                f"was in {at.partition}, and of {partitions} it belongs elsewhere",
+                at=str(at),
+                hint="delete the topic and make it with as many partitions as it had",
+            )
         _judge(row, known, survey)
 
     async def apply() -> Sequence[str]:
         assert tools.store is not None, "what does not fit is the database's"
+        await _require_same(tools, found)
         claim, where = await append_claim(
             tools,
             at,
@@ -262,6 +279,11 @@ async def _with_snapshots(
         names = ", ".join(survey.gone[:_NAMED_MAX])
         more = f" and {len(survey.gone) - _NAMED_MAX} more" * (len(survey.gone) > _NAMED_MAX)
         loses.append(f"{len(survey.gone)} actors of which the database has no state: {names}{more}")
+    if unknown := await _unknown_schemas(tools, survey):
+        loses.append(
+            f"states written with {unknown} schemas that the schema topic has no more: code that "
+            "writes another schema today can't read them, and parks their actors"
+        )
     if skips:
         loses.append(f"what stands from offset {skips[0]} to {found.end - 1}: {rest.text()}")
     return Plan(
@@ -275,6 +297,11 @@ async def _with_snapshots(
         loses=loses,
         apply=apply,
     )
+
+
+async def _unknown_schemas(tools: Tools, survey: _Survey) -> int:
+    entries = await Catalog(tools.log, tools.admin, tools.system).schemas()
+    return len(survey.fingerprints - {(each.type, each.fingerprint) for each in entries})
 
 
 async def _known(tools: Tools, found: Scan, skips: Sequence[int]) -> dict[tuple[bytes, bytes], int]:
@@ -305,6 +332,8 @@ def _judge(
         survey.gone.append(f"{row.type}/{row.id}")
     else:
         survey.kept += 1
+        if row.state is not None:
+            survey.fingerprints.add((row.type, row.fingerprint))
         return True
     return False
 
@@ -360,6 +389,19 @@ def restored(claim: Claim, sequence: int, row: ActorRow, time_us: int) -> LogRec
     )  # fmt: skip
     body = encode_commit_body("repair", b"", (), state, b"null", None, "", CALLER, None)
     return LogRecord(row.id.encode(), encode_commit(commit, body))
+
+
+async def _require_same(tools: Tools, found: Scan) -> None:
+    """Refuse what was planned for something that is no longer so. Raises: RepairRefused."""
+    again = await scanned(tools, found.at)
+    was, now = found.stop, again.stop
+    same = (was is None) == (now is None) and (was is None or now is None or was == now)
+    if not same or again.mismatch != found.mismatch:
+        raise RepairRefused(
+            f"{found.at} is not as it was when this was planned; nothing was changed",
+            at=str(found.at),
+            hint="`spawn repair` shows how it stands now",
+        )
 
 
 def _require(fold: Fold, claim: Claim, at: TopicPartition) -> None:

@@ -14,6 +14,7 @@ from eventstore.schema_topic import forget_schemas
 from spawn.core.ids import NAME_PATTERN, schemas_topic, topic_of
 from spawn.errors import RepairRefused, UnknownType
 from spawn.query.catalog import Catalog, nearest_type
+from spawn.query.partition_list import list_partitions
 from spawn.repair.plan import Plan, Tools
 
 __all__ = ["group_of", "plan_drop_system", "plan_drop_type"]
@@ -51,7 +52,7 @@ async def plan_drop_type(tools: Tools, actor_type: str) -> Plan:
             )
     await _require_nobody(tools)
     others = {each.type for each in schemas} - {actor_type}
-    return _plan(
+    return await _plan(
         tools,
         title=f"drop type {actor_type} of system {tools.system}",
         name=actor_type,
@@ -78,7 +79,7 @@ async def plan_drop_system(tools: Tools) -> Plan:
     await _require_nobody(tools)
     # The schema topic last: it tells which types there were.
     topics.sort(key=lambda each: each == schemas_topic(tools.system))
-    return _plan(
+    return await _plan(
         tools,
         title=f"drop system {tools.system}",
         name=tools.system,
@@ -97,7 +98,7 @@ def _is_ours(topic: str, prefix: str) -> bool:
     return bool(NAME_PATTERN.fullmatch(topic.removeprefix(prefix).removeprefix("_")))
 
 
-def _plan(
+async def _plan(
     tools: Tools,
     *,
     title: str,
@@ -138,12 +139,29 @@ def _plan(
         steps.append(f"delete group {group_of(tools.system)}")
     return Plan(
         title=title,
-        what=[f"{len(topics)} topics with {records} records", *([stays] if stays else [])],
+        what=[
+            f"{len(topics)} topics with {records} records",
+            *([stays] if stays else []),
+            *await _owners(tools, topics),
+        ],
         steps=steps,
         loses=loses,
         apply=apply,
         confirm_name=name,
     )
+
+
+async def _owners(tools: Tools, topics: Sequence[str]) -> Sequence[str]:
+    """Name who may still own partitions: nodes that run without a group are seen by that alone."""
+    if tools.store is None:
+        return []
+    counts = {each.name: each.partitions for each in (await tools.admin.describe(topics)).values()}
+    counts = {name: n for name, n in counts.items() if f".{tools.system}._" not in name}
+    lines = await list_partitions(tools.log, tools.store, counts)
+    owners = sorted({line.owner for line in lines if line.owner and not line.released})
+    if not owners:
+        return []
+    return [f"claimed and not released by {', '.join(owners)}: see that no node runs there"]
 
 
 async def _kept(tools: Tools) -> Sequence[str]:
@@ -173,5 +191,6 @@ async def _require_nobody(tools: Tools) -> None:
         raise RepairRefused(
             f"{len(members)} nodes of system {tools.system} run: {', '.join(members)}",
             at=group_of(tools.system),
-            hint="stop them first: they would make topics again, or write into what is dropped",
+            hint="stop them first: they would make topics again, or write into what is dropped; "
+            "one that was just killed counts for some seconds more",
         )

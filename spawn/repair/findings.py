@@ -43,6 +43,25 @@ async def find(
         for look in looks:
             for finding in look.result():
                 yield finding
+    for topic in () if tools.store is None else await tools.store.topics():
+        if topic not in topics:
+            yield _without_topic(topic)
+
+
+def _without_topic(topic: str) -> Finding:
+    return Finding(
+        kind="lost",
+        position=f"{topic}/0@0",
+        what=f"the database has rows of topic {topic}, which the log does not have",
+        ways=[
+            _RESTORE,
+            Way(
+                "spawn init TARGET, with as many partitions as it had; then spawn repair again",
+                "events and replies, which only the log had; states can then be written into it",
+            ),
+            Way(f"spawn repair drop-type {topic.rpartition('.')[2]}", "its states too"),
+        ],
+    )
 
 
 async def _look_at(

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from eventstore.codec import Writers
 from eventstore.errors import (
     CorruptRecord,
     LogRefused,
@@ -85,7 +86,10 @@ class Activation:
                 if index % _SLICE == _SLICE - 1:
                     await asyncio.sleep(0)
                 try:
-                    await self._rebuild(actor, stored)
+                    try:
+                        await self._rebuild(actor, stored)
+                    except UnknownSchema:
+                        await self._rebuild_by_topic(actor, stored)
                 except (CorruptRecord, OffsetGone) as error:
                     broken[actor] = unreadable(actor.name, f"{self._at} {error}", error)
         return broken
@@ -150,7 +154,15 @@ class Activation:
                     lost.append((commit, record))
         machine.residents.store_went_back(start, lost)
 
-    async def _rebuild(self, actor: Actor, stored: Loaded) -> None:
+    async def _rebuild_by_topic(self, actor: Actor, stored: Loaded) -> None:
+        """Give an actor its state, with schemas that newer nodes have written meanwhile."""
+        reading, behavior = self._schemas.reading, actor.table.behavior
+        try:
+            await reading(behavior, lambda: self._rebuild(actor, stored))
+        except UnknownSchema:  # perhaps of its snapshot alone, which is not needed
+            await reading(behavior, lambda: self._rebuild(actor, stored, refolds=True))
+
+    async def _rebuild(self, actor: Actor, stored: Loaded, *, refolds: bool = False) -> None:
         name: ActorName = (actor.table.type, actor.id.decode())
         behavior = actor.table.behavior
         row = stored.actors.get(name)
@@ -158,18 +170,14 @@ class Activation:
         offset = actor.offset
         if offset == NO_PREVIOUS and row is not None:
             offset = row.offset
-        base = await self._base(actor, row)
+        base = None if refolds else self._base(actor, row)
+        writers = self._schemas.writers
         if base is None:
-            base = await refold(self._log, self._at, behavior, actor.id, offset, self._schemas)
+            base = await refold(self._log, self._at, behavior, actor.id, offset, writers)
         elif tail is not None:
             below = row.offset if row is not None else NO_PREVIOUS
             records = [record for record in tail.records if record[0] > below]
-            start = base
-
-            async def fold() -> Base:
-                return fold_tail(behavior, name[1], start, records, self._schemas.writers)
-
-            base = await self._schemas.reading(behavior, fold)
+            base = fold_tail(behavior, name[1], base, records, writers)
         keys = _keys(stored.keys.get(name, ()))
         if tail is not None:
             keys = tail.bind_keys(keys)
@@ -201,18 +209,11 @@ class Activation:
                 )
         done(actor, error)
 
-    async def _base(self, actor: Actor, row: ActorRow | None) -> Base | None:
+    @staticmethod
+    def _base(actor: Actor, row: ActorRow | None) -> Base | None:
         """Return where to start; None: nothing usable is stored, the history must be walked."""
         if row is not None:
-            behavior = actor.table.behavior
-
-            async def read() -> Base | None:
-                return base_from_row(behavior, row)
-
-            try:
-                return await self._schemas.reading(behavior, read)
-            except UnknownSchema:
-                return None
+            return base_from_row(actor.table.behavior, row)
         if actor.tail is not None and actor.tail.needs_base:
             return None
         return Base(None, 0, False)
@@ -230,7 +231,7 @@ async def refold(
     behavior: Behavior,
     key: bytes,
     offset: int,
-    schemas: SchemaBook,
+    writers: Writers,
 ) -> Base:
     """Fold an actor's history up to the record at `offset`; no snapshot is looked at.
 
@@ -249,11 +250,7 @@ async def refold(
     except OffsetGone as error:
         raise UnreadableBody(f"its history is no longer in the log: {error}") from error
     records.reverse()
-
-    async def fold() -> Base:
-        return fold_tail(behavior, key.decode(), Base(None, 0, False), records, schemas.writers)
-
-    return await schemas.reading(behavior, fold)
+    return fold_tail(behavior, key.decode(), Base(None, 0, False), records, writers)
 
 
 def _keys(rows: Sequence[KeyRow]) -> Keys | None:

@@ -135,6 +135,8 @@ class Node:
                     tasks.create_task(passivation.run()),
                     tasks.create_task(collector.hide_when(self.serving)),
                 ]
+                if (elsewhere := self.dispatcher.elsewhere) is not None:
+                    background.append(tasks.create_task(elsewhere.run()))
                 yield self.dispatcher
                 for task in background:
                     task.cancel()

@@ -54,8 +54,15 @@ class Placement(Protocol):
         """Take note that it has served it for a while."""
         ...
 
-    def let_go(self, at: TopicPartition, epoch: int) -> None:
-        """Take note that it serves it no longer; a Release stands in the log, if it could."""
+    def let_go(self, at: TopicPartition, epoch: int, *, is_lost: bool) -> None:
+        """Take note that it serves it no longer, or gave up taking it over.
+
+        Lost to a claim (`taken` follows), or else a Release stands in the log, if it could.
+        """
+        ...
+
+    def stopped(self, at: TopicPartition) -> None:
+        """Take note that it can't be served until an operator mends it: nobody else is to try."""
         ...
 
     def taken(self, at: TopicPartition, owner: ClaimBody | None) -> None:
@@ -114,7 +121,10 @@ class Everything:
     def kept(self, at: TopicPartition) -> None:
         pass
 
-    def let_go(self, at: TopicPartition, epoch: int) -> None:
+    def let_go(self, at: TopicPartition, epoch: int, *, is_lost: bool) -> None:
+        pass
+
+    def stopped(self, at: TopicPartition) -> None:
         pass
 
     def taken(self, at: TopicPartition, owner: ClaimBody | None) -> None:

@@ -25,6 +25,8 @@ _ROOT: Final = Path(__file__).parents[2]
 _ACTORS: Final = Path(__file__).with_name("actors.py")
 _MAIN: Final = "from spawn.cli.main import main; main()"
 _INHERITED: Final = ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH")
+_ASKED_FOR: Final = (0, -signal.SIGKILL, -signal.SIGTERM)
+"""Exit codes of nodes that were told to end; the last one where Python was still starting."""
 _POLL_S: Final = 0.05
 _ASK_S: Final = 1.0
 _START_S: Final = 60.0
@@ -236,7 +238,7 @@ class Cluster:
         for name in self.nodes if names is None else names:
             node = self.nodes[name]
             code = None if node._process is None else node._process.returncode
-            if code is not None and code not in (0, -signal.SIGKILL):
+            if code is not None and code not in _ASKED_FOR:
                 raise NotInTime(f"{name} ended with {code}: {last_lines(node.log)}")
 
     async def keep_metrics(self, name: str) -> None:

@@ -26,7 +26,7 @@ async def read_actors(
     `first` is the number of the first read; others may have none of those from there.
     """
     seen: list[Attempt] = []
-    problems: list[str] = []
+    unread: list[int] = []
     loop = asyncio.get_running_loop()
     number = first
     deadline = time.monotonic() + _ALL_S
@@ -40,8 +40,8 @@ async def read_actors(
                     break
                 await asyncio.sleep(_AGAIN_S)
             if answer is None or answer.status != 200:
-                problems.append(f"{node}: {actor} can't be read in the end: {answer}")
-                continue
+                unread.append(partition)
+                break
             seen.append(
                 Attempt(
                     number,
@@ -58,7 +58,9 @@ async def read_actors(
                     answer.offset,
                 )
             )
-    return seen, problems
+    if not unread:
+        return seen, []
+    return seen, [f"{node}: actors of partitions {unread} can't be read in the end"]
 
 
 async def _look(loop: asyncio.AbstractEventLoop, port: int, actor: str) -> Answer | None:

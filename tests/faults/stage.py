@@ -181,7 +181,7 @@ class Stage:
             seen, failed = await read_actors(node.name, node.http_port, self.actors, number)
             attempts += seen
             problems += failed
-            number += len(seen) + len(failed)
+            number += sum(map(len, self.actors))
         audit = await read_log(
             self.servers.direct_kafka, self.servers.store.postgres_dsn, self.cluster.system
         )

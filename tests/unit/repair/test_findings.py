@@ -120,6 +120,19 @@ async def test_a_log_that_does_not_fit_the_database_is_lost_history() -> None:
     assert f"spawn repair accept-loss {writer.at}" in [way.command for way in finding.ways]
 
 
+async def test_rows_of_a_topic_that_is_gone_are_lost_history() -> None:
+    """The whole broker was replaced, say."""
+    [writer] = await Writer.open()
+    writer.take()
+    writer.commit("a")
+    await writer.flush()
+    await writer.log.delete([TOPIC])
+    tools = make_tools(writer.log, writer.store)
+    [finding] = [each async for each in find(tools, {}, Bodies([]), {})]
+    assert (finding.kind, "does not have" in finding.what) == ("lost", True)
+    assert finding.ways[-1].command == "spawn repair drop-type Counter"
+
+
 async def test_another_systems_topic_is_foreign() -> None:
     """And has no way out here."""
     [writer] = await Writer.open()
