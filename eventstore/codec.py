@@ -35,13 +35,16 @@ __all__ = [
     "EventBytes",
     "SchemaEntry",
     "SchemaRole",
+    "TopicEntry",
     "Writers",
     "decode_claim_body",
     "decode_commit_body",
     "decode_schema_entry",
+    "decode_topic_entry",
     "encode_claim_body",
     "encode_commit_body",
     "encode_schema_entry",
+    "encode_topic_entry",
     "read_effect",
 ]
 
@@ -60,6 +63,7 @@ SchemaRole = Literal["event", "state", "body", "code", "other"]
 _COMMIT: Final = platform_schema("commit_body")
 _CLAIM: Final = platform_schema("claim_body")
 _ENTRY: Final = platform_schema("schema_entry")
+_TOPIC_ENTRY: Final = platform_schema("topic_entry")
 
 
 class CommitBody(msgspec.Struct, frozen=True):
@@ -103,6 +107,15 @@ class SchemaEntry(msgspec.Struct, frozen=True):
     name: str
     fingerprint: bytes
     schema: str
+
+
+class TopicEntry(NamedTuple):
+    """Where a type's events are, in the schema topic; field by field as in topic_entry.avsc."""
+
+    topic: str
+    type: str
+    partitions: int
+    """How many the topic had when the type first used it."""
 
 
 def _varint(number: int) -> bytes:
@@ -339,6 +352,17 @@ def decode_schema_entry(value: bytes, writers: Writers = SHIPPED) -> SchemaEntry
     return SchemaEntry(
         body["type"], body["role"], body["name"], body["fingerprint"], body["schema"]
     )
+
+
+def encode_topic_entry(entry: TopicEntry) -> bytes:
+    """Return fingerprint and Avro bytes of an entry of the schema topic about a topic."""
+    return _encode(_TOPIC_ENTRY, entry._asdict())
+
+
+def decode_topic_entry(value: bytes, writers: Writers = SHIPPED) -> TopicEntry:
+    """Decode the value of such a record. Raises: as `decode_commit_body`."""
+    body = _decode(_TOPIC_ENTRY, value, 0, writers)
+    return TopicEntry(body["topic"], body["type"], body["partitions"])
 
 
 def _encode(schema: PlatformSchema, body: Mapping[str, Any]) -> bytes:

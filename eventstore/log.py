@@ -80,6 +80,16 @@ class EventLog(Protocol):
         """
         ...
 
+    def way(self, at: TopicPartition) -> int:
+        """Return a number that is another one after appends to the partition went another way.
+
+        That is: by a new connection, to another leader, or after "I do not lead". Between two such
+        appends the log may have lost records and given their offsets again, without either of them
+        showing it; so the owner verifies its last record before the later one counts (log protocol
+        11.2). Never raises and never waits; it changes within `append` alone.
+        """
+        ...
+
     def read(
         self, at: TopicPartition, start: int, end: int
     ) -> AsyncIterator[Sequence[StoredRecord]]:
@@ -104,6 +114,13 @@ class EventLog(Protocol):
         (protocol 6, last rule).
 
         Raises: LogUnavailable, TopicMissing.
+        """
+        ...
+
+    async def partitions(self, topics: Sequence[str]) -> Mapping[str, int]:
+        """Return how many partitions these topics have now; one that is not there is left out.
+
+        Raises: LogUnavailable.
         """
         ...
 

@@ -13,6 +13,7 @@ import enum
 from bisect import bisect_left
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from eventstore.errors import (
@@ -59,13 +60,14 @@ class MemoryRecord(NamedTuple):
 class _Partition:
     """One partition: its records, and what is to befall it."""
 
-    __slots__ = ("end", "faults", "first", "late", "records", "thawed")
+    __slots__ = ("end", "faults", "first", "late", "records", "thawed", "way")
 
     def __init__(self) -> None:
         self.records: list[MemoryRecord] = []
         """By offset; holes where compaction removed some."""
         self.first = 0
         self.end = 0
+        self.way = 0
         self.faults: deque[Fault] = deque()
         self.late: deque[tuple[Sequence[LogRecord], int]] = deque()
         self.thawed = asyncio.Event()
@@ -144,6 +146,10 @@ class MemoryLog:
                 pass
         raise LogUnavailable(f"{at}: no answer; the batch may be stored, now or later")
 
+    def way(self, at: TopicPartition) -> int:
+        partition = self._partitions.get(at)
+        return 0 if partition is None else partition.way
+
     async def read(
         self, at: TopicPartition, start: int, end: int
     ) -> AsyncIterator[Sequence[MemoryRecord]]:
@@ -167,6 +173,12 @@ class MemoryLog:
         partition = self._reach(at)
         await partition.thawed.wait()
         return partition.first, partition.end
+
+    async def partitions(self, topics: Sequence[str]) -> Mapping[str, int]:
+        self._require_up()
+        return {
+            name: settings.partitions for name, settings in self._topics.items() if name in topics
+        }
 
     async def close(self) -> None:
         return
@@ -261,9 +273,17 @@ class MemoryLog:
         """Let the waiting calls go on, in the order in which they came."""
         self._partitions[at].thawed.set()
 
-    def truncate(self, at: TopicPartition, end: int) -> None:
-        """Lose the records from offset `end` on; their offsets are given again (protocol 11)."""
+    def lead_anew(self, at: TopicPartition) -> None:
+        """Let the next append go another way, as after a change of leader."""
+        self._partitions[at].way += 1
+
+    def truncate(self, at: TopicPartition, end: int, *, is_hidden: bool = False) -> None:
+        """Lose the records from offset `end` on; their offsets are given again (protocol 11).
+
+        It comes with a change of leader, unless that `is_hidden` from clients.
+        """
         partition = self._partitions[at]
+        partition.way += not is_hidden
         partition.records = list(partition.between(partition.first, end))
         partition.end = end
 
@@ -272,6 +292,13 @@ class MemoryLog:
         partition = self._partitions[at]
         partition.records = list(partition.between(first, partition.end))
         partition.first = first
+
+    def widen(self, topic: str, partitions: int) -> None:
+        """Give a topic more partitions, as an operator of the log might: keys would move."""
+        settings = self._topics[topic]
+        for number in range(settings.partitions, partitions):
+            self._partitions[TopicPartition(topic, number)] = _Partition()
+        self._topics[topic] = replace(settings, partitions=partitions)
 
     def compact(self, at: TopicPartition) -> None:
         """Keep the newest record of each key; the others leave holes."""

@@ -29,7 +29,9 @@ Over 400 lines: one tree, in one place.
     |- LoopStuck                 told, not raised: a node's event loop hung, and it ended itself
     |- StartRefused              a node can't start
        |- InvalidSettings, InvalidTarget, PortTaken, ForeignLog, SchemaIncompatible, ClockWrong
+       |- UnsafeTopic            its settings can lose acknowledged events
        |- PartitionStopped       the log lost records, has one that can't be read, or takes none
+          |- PartitionsChanged   the topic has another number of partitions than it was made with
 
 `code` is stable and the same in the exception, the HTTP problem body, the log line and the CLI;
 `retryable` tells whether the same call may succeed later unchanged; `at` names the place and
@@ -73,6 +75,7 @@ __all__ = [
     "NotStarted",
     "OutcomeUnknown",
     "PartitionStopped",
+    "PartitionsChanged",
     "PortTaken",
     "Rejected",
     "RepairRefused",
@@ -96,6 +99,7 @@ __all__ = [
     "UnknownPosition",
     "UnknownRevision",
     "UnknownType",
+    "UnsafeTopic",
 ]
 
 
@@ -427,6 +431,12 @@ class SchemaIncompatible(StartRefused):
     code = "schema-incompatible"
 
 
+class UnsafeTopic(StartRefused):
+    """A topic's settings can lose acknowledged events; the text names every one of them."""
+
+    code = "unsafe-topic"
+
+
 class ClockWrong(StartRefused):
     """This machine's clock and the database's differ by more than `node.clock_limit`."""
 
@@ -437,3 +447,9 @@ class PartitionStopped(StartRefused):
     """The log lost acknowledged records, holds one that can't be read, or takes no more of them."""
 
     code = "partition-stopped"
+
+
+class PartitionsChanged(PartitionStopped):
+    """The topic has another number of partitions than it was made with: every key would move."""
+
+    code = "partitions-changed"

@@ -20,10 +20,12 @@ from spawn.cluster.members import Member
 from spawn.config import Settings
 from spawn.connections import to_kafka
 from spawn.core.ids import nodes_topic
+from spawn.core.system_view import SystemView
 from spawn.errors import PortTaken
-from spawn.exposure import mesh_tls_of
+from spawn.exposure import advertised_url, mesh_tls_of
 from spawn.membership.membership import Membership, MembershipPlan
 from spawn.membership.roll import Roll
+from spawn.membership.view import MembershipView
 from spawn.mesh.grpc_mesh import GrpcMesh
 from spawn.mesh.wire import LEAST_VERSION, VERSION
 from spawn.routing.router import Router
@@ -46,11 +48,11 @@ class Joining:
         log: KafkaLog,
         store: PostgresSnapshots,
         topics: Mapping[str, int],
-        http: str,
+        http_port: int,
     ) -> None:
-        """`topics` are those of the hosted types; `http` is where programs reach this node."""
+        """`topics` are those of the hosted types; `http_port` is where programs are served."""
         self._settings, self._log, self._store = settings, log, store
-        self._topics, self._http = topics, http
+        self._topics, self._http = topics, advertised_url(settings, http_port)
         self._clock = SystemClock()
         self._now = asyncio.get_running_loop().time
         self._router: Router | None = None
@@ -61,7 +63,7 @@ class Joining:
         return self._router
 
     @contextlib.asynccontextmanager
-    async def joined(self, node: Node) -> AsyncIterator[Membership]:
+    async def joined(self, node: Node) -> AsyncIterator[tuple[Membership, SystemView]]:
         """Take part in the system while the body runs.
 
         An error that ends membership (GroupRefused) cancels the body and is raised from here.
@@ -77,7 +79,7 @@ class Joining:
                 membership = Membership(self._plan(node, router))
                 async with asyncio.TaskGroup() as tasks:
                     running = tasks.create_task(membership.run(), name="membership")
-                    yield membership
+                    yield membership, MembershipView(membership, router)
                     running.cancel()
         except BaseExceptionGroup as group:
             raise first_error(group) from group
@@ -115,6 +117,7 @@ class Joining:
                 protocol=VERSION,
                 protocol_min=LEAST_VERSION,
                 topics=self._topics,
+                types=node.dispatcher.hosted(),
             ),
             router=router,
             roll=Roll(log, settings.system),

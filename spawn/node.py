@@ -36,10 +36,12 @@ from spawn.exposure import access_of, base_url, check_exposure, check_mesh_expos
 from spawn.joining import Joining
 from spawn.provision import ensure_schemas, ensure_topics, event_topics
 from spawn.runtime.clock import SystemClock, random_id
+from spawn.runtime.clock_check import check_clock
 from spawn.runtime.context import RuntimeSettings
 from spawn.runtime.debugger import Debugger
+from spawn.runtime.guards import guarded
 from spawn.runtime.node import Node, NodePlan
-from spawn.runtime.signals import stop_signals
+from spawn.runtime.signals import Stop
 from spawn.sdk.target import Target
 
 __all__ = [
@@ -128,7 +130,7 @@ async def prepare(
     """Make topics, tables and schemas (`spawn init`); return partitions by event topic.
 
     Waits for broker and database as long as the settings say. Raises: LogUnreachable,
-    StoreUnreachable, StartRefused, SchemaIncompatible.
+    StoreUnreachable, StartRefused, UnsafeTopic, PartitionsChanged, SchemaIncompatible.
     """
     wanted = event_topics(settings.system, target.behaviors, settings.kafka.partitions)
     with _in_own_words(settings):
@@ -143,6 +145,7 @@ async def prepare(
                 replication=settings.kafka.replication,
                 create=options.create,
                 say=options.say,
+                unsafe=settings.kafka.unsafe_topics,
             )
         except (LogRefused, LogForbidden) as error:
             raise StartRefused(f"the log refuses to make the topics: {error}") from error
@@ -151,7 +154,14 @@ async def prepare(
             for topic in topics:
                 await adapters.store.load(TopicPartition(topic, 0), ())
         now_ms = SystemClock().time_us() // 1000
-        await ensure_schemas(adapters.log, settings.system, target.behaviors, now_ms)
+        await ensure_schemas(
+            adapters.log,
+            settings.system,
+            target.behaviors,
+            now_ms,
+            topics=topics,
+            say=options.say,
+        )
     return topics
 
 
@@ -195,7 +205,7 @@ async def serve(
 
     Raises: StartRefused and its kinds, LogUnreachable, StoreUnreachable, PortTaken, Fenced.
     """
-    stop = _Stop(options.stop)
+    stop = Stop(options.stop)
     settings = with_system_of(target, settings)
     check_exposure(settings)
     check_mesh_exposure(settings)
@@ -212,7 +222,7 @@ async def _serve(
     target: Target,
     options: RunOptions,
     adapters: Adapters,
-    stop: _Stop,
+    stop: Stop,
     listener: socket.socket,
 ) -> None:
     # The address is for calls between systems. In this release nothing here connects to it.
@@ -228,12 +238,15 @@ async def _serve(
         )
     with stop.cancels():
         topics = await prepare(settings, target, adapters, options)
+        time_us, limit_s = SystemClock().time_us, settings.node.clock_limit_s
+        await check_clock(adapters.store, time_us, limit_s, options.say)
         await options.on_prepared()
     if stop.asked.is_set():
         return
-    url = base_url(settings, listener.getsockname()[1])
+    port = listener.getsockname()[1]
+    url = base_url(settings, port)
     access, tls = access_of(settings), tls_of(settings)
-    joining = Joining(settings, adapters.log, adapters.store, topics, url)
+    joining = Joining(settings, adapters.log, adapters.store, topics, port)
     node = Node(
         NodePlan(
             system=settings.system,
@@ -250,11 +263,16 @@ async def _serve(
         )
     )
     fresh = await node.is_fresh()
-    async with joining.joined(node) as membership, node.running(membership) as dispatcher:
+    async with (
+        joining.joined(node) as (membership, view),
+        node.running(membership) as dispatcher,
+        guarded(node.context, topics, stuck_s=settings.node.stuck_s),
+    ):
         if target.system is not None:
             target.system.bind(dispatcher)
         server = HttpServer(
             dispatcher,
+            view=view,
             new_error_id=lambda: random_id().hex()[:12],
             limits=HttpLimits(
                 body_bytes_max=settings.http.body_limit_bytes,
@@ -298,47 +316,9 @@ def _runtime_settings(settings: Settings, options: RunOptions) -> RuntimeSetting
         flush_actors=settings.snapshots.flush_actors,
         actor_memory_bytes=settings.actors.memory_limit_bytes,
         threads=settings.actors.threads,
+        clock_limit_s=settings.node.clock_limit_s,
         discard_stale_snapshots=options.discard_stale_snapshots,
     )
-
-
-class _Stop:
-    """Asks for a stop on the first signal, cancels the task on the second."""
-
-    def __init__(self, asked: asyncio.Event) -> None:
-        self.asked = asked
-        self._task = asyncio.current_task()
-        self._starting = False
-
-    def on_signals(self) -> contextlib.AbstractContextManager[None]:
-        """Handle the signals while the body runs."""
-        return stop_signals(self._signalled)
-
-    @contextlib.contextmanager
-    def cancels(self) -> Iterator[None]:
-        """While the body runs, already the first signal breaks it off."""
-        self._starting = True
-        try:
-            yield
-        except asyncio.CancelledError:
-            if not self.asked.is_set() or self._task is None or self._task.uncancel() > 0:
-                raise
-        finally:
-            self._starting = False
-
-    async def unless(self, event: asyncio.Event) -> None:
-        """Wait for `event` or for the stop, whichever comes first."""
-        async with asyncio.TaskGroup() as tasks:
-            waits = [tasks.create_task(event.wait()), tasks.create_task(self.asked.wait())]
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            for wait in waits:
-                wait.cancel()
-
-    def _signalled(self) -> None:
-        again = self.asked.is_set()
-        self.asked.set()
-        if (again or self._starting) and self._task is not None:
-            self._task.cancel()
 
 
 async def _wait_for_log(settings: Settings, admin: KafkaAdmin) -> None:

@@ -12,7 +12,7 @@ import cProfile
 import pstats
 import statistics
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from bench.load import closed_loop
 from bench.machine import future_hop_us, python_work_ms
@@ -37,6 +37,10 @@ class NullLog:
     def __init__(self) -> None:
         self._ends: dict[TopicPartition, int] = {}
 
+    def way(self, at: TopicPartition) -> int:
+        """Tell of no change."""
+        return 0
+
     async def append(self, at: TopicPartition, batch: Sequence[LogRecord], time_ms: int) -> int:
         """Take a batch."""
         base = self._ends.get(at, 0)
@@ -55,6 +59,10 @@ class NullLog:
         nothing: Sequence[Sequence[StoredRecord]] = ()
         for records in nothing:
             yield records
+
+    async def partitions(self, topics: Sequence[str]) -> Mapping[str, int]:
+        """Tell of none."""
+        return {}
 
     async def close(self) -> None:
         """Nothing is open."""

@@ -43,6 +43,8 @@ class Appends:
         self._requests = Requests(settings, background, timeout_s, reconnects=False, door=door)
         self._large = asyncio.Semaphore(_LARGE_APPENDS_MAX)
         self._routes: dict[TopicPartition, ProduceConnection] = {}
+        self._ways: dict[TopicPartition, int] = {}
+        """How often a leader was looked for and connected to: what `way` tells."""
         self._connections: dict[Broker, ProduceConnection] = {}
         self._lookups: dict[str, asyncio.Task[Mapping[int, Broker]]] = {}
         self._is_closed = False
@@ -115,7 +117,13 @@ class Appends:
             raise
         self._door.opened()
         self._routes[at] = connection
+        # Also if it is the connection that it was: somebody said that its broker did not lead.
+        self._ways[at] = self._ways.get(at, 0) + 1
         return connection
+
+    def way(self, at: TopicPartition) -> int:
+        """Return the number of the present route; 0: there was none yet."""
+        return self._ways.get(at, 0)
 
     async def _leaders(self, topic: str) -> Mapping[int, Broker]:
         """Ask who leads; whoever needs it meanwhile shares the answer."""

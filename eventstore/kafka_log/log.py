@@ -58,6 +58,9 @@ class KafkaLog:
             await self._look_up(at)
         return await self._appends.append(at, data)
 
+    def way(self, at: TopicPartition) -> int:
+        return self._appends.way(at)
+
     async def read(
         self, at: TopicPartition, start: int, end: int
     ) -> AsyncIterator[Sequence[StoredRecord]]:
@@ -118,6 +121,12 @@ class KafkaLog:
         if at not in self._seen:
             await self._look_up(at)
         return await self._requests.until_answered(str(at), ask)
+
+    async def partitions(self, topics: Sequence[str]) -> Mapping[str, int]:
+        async def ask(client: AIOKafkaClient) -> Mapping[str, int]:
+            return {name: len(told) for name, told in (await partitions(client, topics)).items()}
+
+        return await self._requests.until_answered("the topics", ask) if topics else {}
 
     async def close(self) -> None:
         self._appends.close()

@@ -38,7 +38,7 @@ _JUDGED_MAX: Final = 1_000
 _ALLOWED_HEADERS: Final = (
     "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, Spawn-Request, Spawn-Timeout"
 )
-_EXPOSED_HEADERS: Final = "Retry-After, Spawn-Position, Spawn-Revision, Spawn-Time"
+_EXPOSED_HEADERS: Final = "Retry-After, Spawn-Owner, Spawn-Position, Spawn-Revision, Spawn-Time"
 _PREFLIGHT_S: Final = "600"
 
 

@@ -2,6 +2,8 @@
 
 `metrics` makes the page that Prometheus scrapes of it, `metrics_reference` the one that people
 read, and a test holds dashboards and alert rules against it.
+
+Over 400 lines: all of it is one table.
 """
 
 from __future__ import annotations
@@ -183,7 +185,7 @@ _OWNERSHIP: Final = {
     "spawn_fences": Described(
         "counter",
         "Times that the partition was lost to another owner's claim",
-        "any: two nodes of one system run",
+        "it grows without a node that died: nodes guess differently who lives",
         _PARTITION,
     ),
     "spawn_takeovers": Described(
@@ -208,6 +210,95 @@ _OWNERSHIP: Final = {
         "Calls that wait for the partition to be served",
         "above 0 for seconds",
         _PARTITION,
+    ),
+}
+_SYSTEM: Final = {
+    "spawn_nodes": Described(
+        "gauge",
+        "Nodes that this one reckons with, itself included, by how they stand: `serving`, `unfit`, "
+        "`leaving`, `unreachable`, or `unmet` (on the roll, never reached)",
+        "`unreachable` or `unmet` stays above 0 for a minute; nodes differ in what they count",
+        ("standing",),
+    ),
+    "spawn_unfit": Described(
+        "gauge",
+        "1 while this node does not reach log or database, so that others take its partitions",
+        "any: the log says which of them",
+    ),
+    "spawn_group_generation": Described(
+        "gauge",
+        "Generation of the group `spawn.<system>`; 0: this node is no member now",
+        "0 for half a minute; it grows all the time: members come and go",
+    ),
+    "spawn_group_leader": Described(
+        "gauge", "1 on the node that shares the partitions out", "the sum over nodes is not 1"
+    ),
+    "spawn_group_heartbeat_age_seconds": Described(
+        "gauge",
+        "Time since the group's coordinator was last heard of; -1: never",
+        "above 6: the group counts the node as gone",
+    ),
+    "spawn_parked_commands": Described(
+        "gauge",
+        "Commands that wait here for an owner of their partition to be known and reached",
+        "above 0 for seconds",
+    ),
+    "spawn_forwarded_commands": Described(
+        "counter",
+        "Copies of commands sent to other nodes",
+        "as many as calls, with `spawn.Client`: it does not reach the owners itself",
+    ),
+    "spawn_redirects": Described(
+        "counter",
+        "Of those, answered that another node owns the partition",
+        "it grows while nothing moves",
+    ),
+    "spawn_received_commands": Described(
+        "counter", "Commands of other nodes that this one took", "never"
+    ),
+    "spawn_handovers": Described(
+        "counter",
+        "Planned moves of partitions: `asked`, this node was given one; `given`, it gave one",
+        "it grows without nodes that come or go",
+        ("direction",),
+    ),
+}
+_MESH: Final = {
+    "spawn_mesh_links_opened": Described(
+        "counter",
+        "Links to other nodes that came about, whoever began",
+        "it grows without nodes that come or go",
+    ),
+    "spawn_mesh_frames": Described(
+        "counter", "Frames over links, `sent` and `received`", "never", ("direction",)
+    ),
+    "spawn_mesh_messages": Described(
+        "counter",
+        "Messages in those frames: a call forwarded is one, its answer another",
+        "never",
+        ("direction",),
+    ),
+    "spawn_mesh_bytes": Described(
+        "counter", "Bytes of those frames", "it nears what the network takes", ("direction",)
+    ),
+    "spawn_mesh_overflows": Described(
+        "counter",
+        "Messages refused since too many waited for a peer",
+        "any: a peer is slower than what is sent to it",
+    ),
+    "spawn_mesh_refusals": Described(
+        "counter",
+        "Peers that this node refused: `version`, `system`, `itself`, `no-hello`, `unreadable`, "
+        "`over-limit`, `unknown-kind`, `too-many-links`",
+        "any: the log names the peer",
+        ("reason",),
+    ),
+    "spawn_mesh_endings": Described(
+        "counter",
+        "Links that ended: `closed` in order, `refused`, `reset`, `timed-out`, `protocol`, "
+        "`denied` or `slow`",
+        "all but `closed` grow without nodes that come or go",
+        ("ending",),
     ),
 }
 _ACTORS: Final = {
@@ -309,6 +400,8 @@ SECTIONS: Final[Mapping[str, Mapping[str, Described]]] = {
     "The event loop and threads": _LOOP,
     "Commits": _COMMITS,
     "Partitions and their owner": _OWNERSHIP,
+    "Nodes of the system": _SYSTEM,
+    "Links between nodes": _MESH,
     "Actors": _ACTORS,
     "Snapshots": _CHECKPOINTS,
     "HTTP": _HTTP,

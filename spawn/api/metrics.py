@@ -42,6 +42,7 @@ from spawn.core.ingress import (
     PartitionStatistics,
     TypeStatistics,
 )
+from spawn.core.system_view import NO_LINKS, SystemCounts, SystemView
 
 __all__ = ["CONTENT_TYPE", "HttpCounts", "NodeCollector", "Observed", "new_registry", "render"]
 
@@ -95,6 +96,21 @@ _OF_NODE: Final = {
 }
 """Metrics without labels, and their field of `NodeStatistics`."""
 
+_ALONE: Final = SystemCounts(
+    standings={},
+    generation=0,
+    is_leader=False,
+    heartbeat_age_s=None,
+    is_unfit=False,
+    parked=0,
+    forwarded=0,
+    redirected=0,
+    received=0,
+    handovers_asked=0,
+    handovers_given=0,
+    links=NO_LINKS,
+)
+
 _Labelled = Iterable[tuple[Sequence[str], float]]
 
 
@@ -126,25 +142,33 @@ class HttpCounts:
 class NodeCollector(Collector):
     """Makes metrics of a node's statistics, anew for each scrape."""
 
-    def __init__(self, ingress: Observed, counts: HttpCounts) -> None:
+    def __init__(
+        self, ingress: Observed, counts: HttpCounts, view: SystemView | None = None
+    ) -> None:
         self._ingress = ingress
         self._counts = counts
+        self._view = view
 
     def describe(self) -> Iterator[Metric]:
         """Name the metrics without asking the node, which may not have started yet."""
         yield from _node_metrics(NodeStatistics("", "", False, (), ()))
         yield from _http_metrics(HttpCounts())
+        yield from _system_metrics(_ALONE)
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric of the node at this instant."""
         yield from _node_metrics(self._ingress.statistics())
         yield from _http_metrics(self._counts)
+        if self._view is not None:
+            yield from _system_metrics(self._view.counts())
 
 
-def new_registry(ingress: Observed, counts: HttpCounts) -> CollectorRegistry:
+def new_registry(
+    ingress: Observed, counts: HttpCounts, view: SystemView | None = None
+) -> CollectorRegistry:
     """Return a registry of the node's metrics and its process's (memory, CPU, files, garbage)."""
     registry = CollectorRegistry()
-    registry.register(NodeCollector(ingress, counts))
+    registry.register(NodeCollector(ingress, counts, view))
     ProcessCollector(registry=registry)
     GCCollector(registry=registry)
     return registry
@@ -226,6 +250,36 @@ def _http_metrics(counts: HttpCounts) -> Iterator[Metric]:
         ],
     )
     yield _metric("spawn_http_requests_in_progress", [((), counts.in_progress)])
+
+
+def _system_metrics(counts: SystemCounts) -> Iterator[Metric]:
+    yield _metric("spawn_nodes", [((each,), n) for each, n in counts.standings.items()])
+    age_s = counts.heartbeat_age_s
+    values = {
+        "spawn_unfit": counts.is_unfit,
+        "spawn_group_generation": counts.generation,
+        "spawn_group_leader": counts.is_leader,
+        "spawn_group_heartbeat_age_seconds": -1.0 if age_s is None else age_s,
+        "spawn_parked_commands": counts.parked,
+        "spawn_forwarded_commands": counts.forwarded,
+        "spawn_redirects": counts.redirected,
+        "spawn_received_commands": counts.received,
+        "spawn_mesh_links_opened": counts.links.opened,
+        "spawn_mesh_overflows": counts.links.overflows,
+    }
+    for name, value in values.items():
+        yield _metric(name, [((), float(value))])
+    handovers = {"asked": counts.handovers_asked, "given": counts.handovers_given}
+    yield _metric("spawn_handovers", [((each,), n) for each, n in handovers.items()])
+    links = counts.links
+    for name, sent, received in (
+        ("spawn_mesh_frames", links.frames_sent, links.frames_received),
+        ("spawn_mesh_messages", links.messages_sent, links.messages_received),
+        ("spawn_mesh_bytes", links.bytes_sent, links.bytes_received),
+    ):
+        yield _metric(name, [(("sent",), sent), (("received",), received)])
+    yield _metric("spawn_mesh_refusals", [((why,), n) for why, n in sorted(links.refusals.items())])
+    yield _metric("spawn_mesh_endings", [((how,), n) for how, n in sorted(links.endings.items())])
 
 
 def _build() -> Mapping[str, str]:

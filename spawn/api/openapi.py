@@ -25,7 +25,7 @@ _Json = dict[str, Any]
 _ERRORS: Final[_Json] = {"default": {"$ref": "#/components/responses/Problem"}}
 _ANSWER_HEADERS: Final[_Json] = {
     name: {"$ref": f"#/components/headers/{name}"}
-    for name in ("Spawn-Revision", "Spawn-Position", "Spawn-Time")
+    for name in ("Spawn-Revision", "Spawn-Position", "Spawn-Time", "Spawn-Owner")
 }
 _COMMAND_HEADERS: Final = ("Idempotency-Key", "Spawn-Timeout", "Spawn-Request")
 
@@ -49,7 +49,7 @@ def openapi_document(types: Sequence[TypeServed]) -> Mapping[str, Any]:
         },
         "tags": [
             *({"name": served.type, "description": served.description.doc} for served in types),
-            {"name": "node", "description": "The node itself."},
+            {"name": "node", "description": "The node itself, and those that it knows."},
         ],
         # A node without a token takes calls without one.
         "security": [{}, {"token": []}],
@@ -218,6 +218,12 @@ def _text_answer(summary: str, operation: str, content: _Json, **more: Any) -> _
     }
 
 
+def _listed(name: str, schema: str) -> _Json:
+    items = {"type": "array", "items": {"$ref": f"#/components/schemas/{schema}"}}
+    members: _Json = {"system": {"type": "string"}, name: items}
+    return _json_content({"type": "object", "properties": members, "required": list(members)})
+
+
 _COMMIT_MEMBERS: Final[_Json] = {
     "revision": {"type": "integer"},
     "time": {"type": "string", "format": "date-time"},
@@ -257,6 +263,65 @@ _SCHEMAS: Final[_Json] = {
         "required": ["type", "id", "action"],
         "additionalProperties": False,
     },
+    "Node": {
+        "type": "object",
+        "description": "A node of the system, as this one sees it.",
+        "properties": {
+            "id": {"type": "string"},
+            "mesh": {"type": "string"},
+            "http": {"type": "string"},
+            "release": {"type": "string"},
+            "standing": {
+                "type": "string",
+                "enum": ["serving", "unfit", "leaving", "unreachable", "unmet"],
+            },
+            "for_s": {"type": "number"},
+            "partitions": {"type": "integer"},
+            "is_self": {"type": "boolean"},
+        },
+        "required": ["id", "mesh", "standing", "for_s", "partitions", "is_self"],
+    },
+    "Partition": {
+        "type": "object",
+        "description": "Who owns a partition; what follows `epoch` is told of the node's own.",
+        "properties": {
+            "topic": {"type": "string"},
+            "partition": {"type": "integer"},
+            "owner": {"type": ["string", "null"]},
+            "http": {"type": ["string", "null"]},
+            "mesh": {"type": ["string", "null"]},
+            "epoch": {"type": "integer"},
+            "phase": {"type": "string"},
+            "position": {"type": "integer"},
+            "checkpoint": {"type": "integer"},
+        },
+        "required": ["topic", "partition", "owner", "http", "mesh", "epoch"],
+    },
+    "Owners": {
+        "type": "object",
+        "description": "Of each topic's partitions the owner's place in `nodes`; -1: nobody known.",
+        "properties": {
+            "system": {"type": "string"},
+            "node": {"type": "string"},
+            "nodes": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "properties": {
+                        "id": {"type": "string"},
+                        "http": {"type": "string"},
+                        "standing": {"type": "string"},
+                    },
+                    "required": ["id", "http", "standing"],
+                },
+            },
+            "owners": {
+                "type": "object",
+                "additionalProperties": {"type": "array", "items": {"type": "integer"}},
+            },
+        },
+        "required": ["system", "node", "nodes", "owners"],
+    },
     "Outcome": {
         "type": "object",
         "properties": {
@@ -275,6 +340,7 @@ _RESPONSES: Final[_Json] = {
         "description": "An error; `code` says which, /errors/{code} has its page.",
         "headers": {
             "Spawn-Time": {"$ref": "#/components/headers/Spawn-Time"},
+            "Spawn-Owner": {"$ref": "#/components/headers/Spawn-Owner"},
             "Retry-After": {"$ref": "#/components/headers/Retry-After"},
         },
         "content": {CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
@@ -292,6 +358,11 @@ _HEADERS: Final[_Json] = {
     "Spawn-Time": {
         "description": "Time of the partition's last commit, in us since 1970.",
         "schema": {"type": "integer"},
+    },
+    "Spawn-Owner": {
+        "description": "Where the owner of the actor's partition is reached; absent where this "
+        "node is it, or does not know.",
+        "schema": {"type": "string"},
     },
     "Retry-After": {
         "description": "With 429 and 503: seconds after which to try again.",
@@ -329,6 +400,12 @@ _PARAMETERS: Final[_Json] = {
         "Spawn-Request",
         {"type": "string", "pattern": "^session=[0-9a-f]{32}, ?n=\\d+, ?low=\\d+, ?issued=\\d+$"},
         "The number of the request in a session of the caller's (`spawn.Client` sends it).",
+    ),
+    "If-None-Match": _in(
+        "header",
+        "If-None-Match",
+        {"type": "string"},
+        "The `ETag` of an earlier answer: 304 if nothing has changed since.",
     ),
     "Last-Event-ID": _in(
         "header",
@@ -401,6 +478,27 @@ _NODE_PATHS: Final[_Json] = {
             "types",
             _json_content({"type": "object"}),
         )
+    },
+    "/v1/nodes": {
+        "get": _text_answer(
+            "The nodes of the system, this one first.", "nodes", _listed("nodes", "Node")
+        )
+    },
+    "/v1/partitions": {
+        "get": _text_answer(
+            "Who owns each partition.", "partitions", _listed("partitions", "Partition")
+        )
+    },
+    "/v1/owners": {
+        "get": {
+            **_text_answer(
+                "Who owns each partition, in few bytes, for programs that call owners themselves.",
+                "owners",
+                _json_content({"$ref": "#/components/schemas/Owners"}),
+                **{"304": {"description": "Nothing has changed."}},
+            ),
+            "parameters": [_parameter("If-None-Match")],
+        }
     },
     "/health/live": {"get": _text_answer("The process lives.", "live", _HEALTH)},
     "/health/ready": {

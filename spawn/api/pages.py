@@ -28,7 +28,7 @@ _NO_SNIFFING: Final = ("X-Content-Type-Options", "nosniff")
 
 
 class Pages:
-    """Answers the routes that say the same each time."""
+    """Answers the routes that say the same each time, but for the types of other nodes."""
 
     def __init__(self, ingress: Ingress) -> None:
         self._ingress = ingress
@@ -36,7 +36,7 @@ class Pages:
     def answer(self, match: Match) -> Response:
         """Return a page. Raises: UnknownPath - there is no error of that code."""
         if match.route == "types":
-            return Response(200, self._types + LINE_END)
+            return Response(200, self._types() + LINE_END)
         if match.route == "openapi":
             return Response(200, self._openapi + LINE_END)
         if match.route == "docs":
@@ -45,11 +45,23 @@ class Pages:
             return Response(302, b"see /docs\n", "text/plain", (("Location", "/docs"),))
         return _error_page(match.action)
 
-    @cached_property
     def _types(self) -> bytes:
-        system = self._ingress.statistics().system
-        types = [_shown(served) for served in self._ingress.describe()]
-        return msgspec.json.encode({"system": system, "types": types})
+        told: dict[str, Any] = {"system": self._system, "types": self._hosted}
+        if elsewhere := self._ingress.elsewhere_types():
+            told["elsewhere"] = [
+                {"type": name, "topic": topic, "partitions": partitions}
+                for name, (topic, partitions) in sorted(elsewhere.items())
+            ]
+        return msgspec.json.encode(told)
+
+    @cached_property
+    def _system(self) -> str:
+        return self._ingress.statistics().system
+
+    @cached_property
+    def _hosted(self) -> msgspec.Raw:
+        shown = [_shown(served) for served in self._ingress.describe()]
+        return msgspec.Raw(msgspec.json.encode(shown))
 
     @cached_property
     def _openapi(self) -> bytes:

@@ -51,6 +51,7 @@ STATUSES: Final = {
     "action-failed": Kind(500, "The action failed"),
     "actor-parked": Kind(500, "The actor can't be read"),
     "partition-stopped": Kind(500, "The partition is stopped"),
+    "partitions-changed": Kind(500, "The topic's partitions were changed"),
     "foreign-log": Kind(500, "The log is another system's"),
     "internal": Kind(500, "Internal error"),
     "unavailable": Kind(503, "Unavailable"),

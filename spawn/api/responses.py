@@ -16,6 +16,7 @@ from spawn.core.ids import Position
 __all__ = [
     "JSON",
     "LINE_END",
+    "OWNER",
     "TIME",
     "Response",
     "encode",
@@ -31,6 +32,8 @@ _REVISION: Final = istr("Spawn-Revision")
 _POSITION: Final = istr("Spawn-Position")
 TIME: Final = istr("Spawn-Time")
 """T of the actor's partition in us (log protocol 7): with every answer about an actor."""
+OWNER: Final = istr("Spawn-Owner")
+"""Where the owner of the actor's partition is reached, where that is another node."""
 _SERVER: Final = "spawn"
 """Set, so that aiohttp does not name itself and its version there."""
 _STATUS_LINES: Final = {
@@ -60,8 +63,10 @@ def json_response(
     return Response(status, msgspec.json.encode(value) + LINE_END, content_type, tuple(headers))
 
 
-def reply_response(body: bytes, revision: int, position: Position | None, time_us: int) -> Response:
-    """Return the answer to a call or a read that succeeded."""
+def reply_response(
+    body: bytes, revision: int, position: Position | None, time_us: int, owner: str = ""
+) -> Response:
+    """Return the answer to a call or a read that succeeded; `owner` is another node that owns."""
     headers: tuple[tuple[str, str], ...]
     if position is None:
         headers = ((_REVISION, str(revision)), (TIME, str(time_us)))
@@ -72,6 +77,8 @@ def reply_response(body: bytes, revision: int, position: Position | None, time_u
             (_POSITION, f"{topic}/{partition}@{offset}"),
             (TIME, str(time_us)),
         )
+    if owner:
+        headers = (*headers, (OWNER, owner))
     return Response(200, body + LINE_END, JSON, headers)
 
 

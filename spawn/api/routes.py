@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import msgspec
@@ -42,10 +42,21 @@ from spawn.api.paths import (
 )
 from spawn.api.problems import CONTENT_TYPE, RETRY_AFTER_S, STATUSES, Problem, problem_of
 from spawn.api.queries import REVISION_MAX, parse_query, whole_number
-from spawn.api.responses import LINE_END, TIME, Response, json_response, reply_response, to_aiohttp
+from spawn.api.responses import (
+    LINE_END,
+    OWNER,
+    TIME,
+    Response,
+    json_response,
+    reply_response,
+    to_aiohttp,
+)
 from spawn.api.suggestions import action_hint, type_hint
+from spawn.api.system_pages import ROUTES as SYSTEM_ROUTES
+from spawn.api.system_pages import SystemPages
 from spawn.core.commands import Answer
 from spawn.core.ingress import Call, Ingress, PendingAnswer
+from spawn.core.system_view import SystemView
 from spawn.errors import (
     ForeignHost,
     ForeignOrigin,
@@ -84,6 +95,7 @@ class Routes:
         limits: HttpLimits,
         access: Access,
         new_error_id: Callable[[], str],
+        view: SystemView | None = None,
     ) -> None:
         self.counts = metrics.HttpCounts()
         self.closing = False
@@ -94,8 +106,9 @@ class Routes:
         self.limits = limits
         self._access = access
         self._new_error_id = new_error_id
-        self._registry = metrics.new_registry(ingress, self.counts)
+        self._registry = metrics.new_registry(ingress, self.counts, view)
         self._pages = Pages(ingress)
+        self._system = SystemPages(ingress, view)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request. Only cancellation gets out."""
@@ -186,7 +199,10 @@ class Routes:
         if error is None:
             answer = pending.result()
             time_us = self._ingress.log_time_us(call.type, call.id)
-            response = reply_response(answer.reply, answer.revision, answer.position, time_us)
+            owner = self._system.owner_url(call.type, call.id, answer.position)
+            response = reply_response(
+                answer.reply, answer.revision, answer.position, time_us, owner
+            )
         elif isinstance(error, SpawnError):
             match = Match("invoke", call.type, call.id, call.action)
             response = self._problem(asked, match, error)
@@ -245,11 +261,12 @@ class Routes:
             timeout_s = self._timeout_s(asked)
             body = await commits_response(self._ingress, asked, match, timeout_s)
             time_us = self._ingress.log_time_us(match.type, match.id)
-            return json_response(200, body, headers=((TIME, str(time_us)),))
+            headers = [(str(TIME), str(time_us)), *self._owner_headers(match)]
+            return json_response(200, body, headers=headers)
         if route == "batch":
             return await self._batch(request, asked)
         if route == "live":
-            return json_response(200, {"live": True})
+            return json_response(200, {"live": True}, headers=self._system.live_headers())
         if route == "ready":
             statistics = self._ingress.statistics()
             told: dict[str, object] = {"ready": statistics.ready}
@@ -258,6 +275,8 @@ class Routes:
             return json_response(200 if statistics.ready else 503, told)
         if route == "metrics":
             return Response(200, metrics.render(self._registry), metrics.CONTENT_TYPE)
+        if route in SYSTEM_ROUTES:
+            return self._system.answer(asked, route)
         return self._pages.answer(match)
 
     def _call(self, asked: Asked, match: Match, payload: bytes) -> Call:
@@ -288,7 +307,12 @@ class Routes:
 
     def _reply(self, match: Match, answer: Answer) -> Response:
         time_us = self._ingress.log_time_us(match.type, match.id)
-        return reply_response(answer.reply, answer.revision, answer.position, time_us)
+        owner = self._system.owner_url(match.type, match.id, answer.position)
+        return reply_response(answer.reply, answer.revision, answer.position, time_us, owner)
+
+    def _owner_headers(self, match: Match) -> Iterable[tuple[str, str]]:
+        owner = self._system.owner_url(match.type, match.id)
+        return ((OWNER, owner),) if owner else ()
 
     async def _state(self, asked: Asked, match: Match) -> Response:
         query = parse_query(asked.target, ("revision",))
@@ -305,7 +329,8 @@ class Routes:
             }
         )
         time_us = self._ingress.log_time_us(match.type, match.id)
-        return reply_response(body, state.revision, state.position, time_us)
+        owner = self._system.owner_url(match.type, match.id, state.position)
+        return reply_response(body, state.revision, state.position, time_us, owner)
 
     async def _batch(self, request: web.BaseRequest, asked: Asked) -> Response:
         timeout_s = self._timeout_s(asked)
@@ -368,6 +393,7 @@ class Routes:
             headers.append((hdrs.WWW_AUTHENTICATE, "Bearer"))
         if match.route in ACTOR_ROUTES and not isinstance(error, _BEFORE_ALL):
             headers.append((TIME, str(self._ingress.log_time_us(match.type, match.id))))
+            headers += self._owner_headers(match)
         return json_response(problem.status, problem, CONTENT_TYPE, headers)
 
     def _suggest(self, match: Match, error: SpawnError) -> None:

@@ -20,6 +20,7 @@ from spawn.api.connection import Connection, ConnectionFactory
 from spawn.api.limits import HttpLimits
 from spawn.api.routes import Routes
 from spawn.core.ingress import Ingress
+from spawn.core.system_view import SystemView
 from spawn.errors import InvalidSettings, PortTaken, StartRefused
 
 __all__ = ["HttpLimits", "HttpServer", "reserve"]
@@ -53,10 +54,12 @@ class HttpServer:
         access: Access | None = None,
         tls: ssl.SSLContext | None = None,
         express: bool = True,
+        view: SystemView | None = None,
     ) -> None:
         """Make a server; without `express` aiohttp serves everything, as tests compare it.
 
-        Without `access` it answers without a token to names of this machine and of `host`.
+        `view` is what the node knows of others; without it nothing is told of them. Without
+        `access` it answers without a token to names of this machine and of `host`.
         """
         self._host = host
         self._port = port
@@ -64,7 +67,7 @@ class HttpServer:
         self._express = express
         self._tls = tls
         access = access or Access(host=host)
-        self._routes = Routes(ingress, self._limits, access, new_error_id)
+        self._routes = Routes(ingress, self._limits, access, new_error_id, view)
         self._connections: ConnectionFactory | None = None
         self._listener: asyncio.Server | None = None
         self._loop: asyncio.AbstractEventLoop

@@ -22,8 +22,9 @@ Made from the commands' help pages by `spawn.cli.cli_reference`; a test keeps it
 - Data goes to stdout, words go to stderr, so that a pipe gets data alone. `--json` gives JSON, of
   lists one line for each item; its members keep their names and meaning, and others may be added.
 - An actor is named `TYPE/ID`, split at the first `/`: the id may hold any characters.
-- `spawn invoke` and `spawn state` go through a node: `--url`, else `SPAWN_URL`, else the
-  `spawn dev` that runs in the current folder (`.spawn/dev.json`), else `http://127.0.0.1:9001`.
+- `spawn invoke`, `state`, `nodes` and `partitions --watch` go through a node: `--url`, else
+  `SPAWN_URL`, else the `spawn dev` that runs in the current folder (`.spawn/dev.json`), else
+  `http://127.0.0.1:9001`.
   A node that asks for a token gets the one in `SPAWN_HTTP_TOKEN`, or in the file that
   `SPAWN_HTTP_TOKEN_FILE` names; `--ca` or `SPAWN_HTTP_CA` names the authority to trust over https.
 - `spawn events`, `actors`, `partitions` and `doctor` read log and database themselves: they need no
@@ -32,6 +33,10 @@ Made from the commands' help pages by `spawn.cli.cli_reference`; a test keeps it
   read from its start.
 - `spawn events --state` shows states that records hold by itself. Those that `evolve` makes of
   events need the type's code: `--target counter.py`, else what the running `spawn dev` serves.
+- `spawn partitions` shows as owner the URL of the node with the claim, where the roll in the log
+  has it (also for a node that left, as far back as that reaches), else its endpoint for other
+  nodes. `--watch` of it and of `spawn nodes` redraws on a terminal, and else prints what there is
+  and then a line for each change. If the node asked ends, another one is asked.
 - `spawn actors` lists by id. `--after` goes on where a list ended, at the same cost at any place.
 - Durations are written `250ms`, `5s`, `2m`, `1h` or in plain seconds.
 - Colour is only used on a terminal, not with `NO_COLOR` set, and says nothing that the words don't.
@@ -55,7 +60,7 @@ error: Counter has no action `ad` [unknown-action]
 | 4 | not found: no such actor type or action |
 | 5 | unreachable: the node, the log or the database does not answer |
 | 70 | the node ended itself: code blocked its event loop for longer than `node.stuck` |
-| 130 | ended by Ctrl-C (with `--follow` that is the way to end it: 0) |
+| 130 | ended by Ctrl-C (with `--follow` and `--watch` that is the way to end it: 0) |
 
 [Each code](errors.md) has a page, which `spawn explain CODE` shows offline.
 

@@ -39,6 +39,9 @@ COMMANDS: Final = {
         "Run TARGET's actors on given servers, until SIGINT or SIGTERM.",
         "run TARGET [OPTIONS]",
         "spawn run counter.py --config production.toml",
+        "Start it as often as you like: nodes of one system share its partitions. Where no servers "
+        "are named and a `spawn dev` runs in the current folder, it joins that one's system, on a "
+        "free port if 9001 is taken.",
     ),
     "init": Command(
         "Create the topics and tables that TARGET's actors need; what is there stays as it is.",
@@ -65,13 +68,23 @@ COMMANDS: Final = {
         "actors [TYPE] [OPTIONS]",
         "spawn actors Counter --limit 20",
     ),
+    "nodes": Command(
+        "List the nodes of the system, how each one stands, and how many partitions it owns.",
+        "nodes [OPTIONS]",
+        "spawn nodes --watch",
+        "*: the node that answered; what it tells is what it knows. standing: serving; unfit, it "
+        "does not reach log or database; leaving, it stops; unreachable, others agree that it does "
+        "not answer; unmet, it was never reached. Where no node answers, those that stand on the "
+        "roll in the log are listed.",
+    ),
     "partitions": Command(
         "Show who owns each partition, and how far the database is behind the log.",
         "partitions [TYPE] [OPTIONS]",
         "spawn partitions Counter",
         "owner: the node that may write. claim: the record by which it took the partition; epoch: "
         "how many there were. start, end: the log's first and next offset. checkpoint: all below "
-        "that offset is in the database; lag: the records from there on, which a next owner reads.",
+        "that offset is in the database; lag: the records from there on, which a next owner reads. "
+        "With --watch a node is asked instead, and only owners and epochs are shown.",
     ),
     "doctor": Command(
         "Check broker, topics, database, clock and this machine; say how to mend what is wrong.",

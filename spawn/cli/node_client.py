@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
+import msgspec
+
 from spawn import config
 from spawn.cli.subjects import UsageError
 from spawn.client.problems import error_of_problem, reason_of
@@ -19,7 +21,9 @@ __all__ = [
     "ask_node",
     "authorization",
     "find_node",
+    "is_node",
     "parse_timeout_s",
+    "read_node",
 ]
 
 DEFAULT_URL: Final = "http://127.0.0.1:9001"
@@ -109,11 +113,46 @@ async def ask_node(
     Raises: the error that the node tells, NodeUnreachable, NodeUntrusted, OutcomeUnknown (it may
     have executed the call).
     """
+    sent = {"Spawn-Timeout": str(max(1, round(timeout_s * 1000))), **authorization()}
+    sent.update(headers or {})
+    status, kind, told, content = await _exchange(node, method, path, timeout_s, body, sent)
+    if status != 200 or "Spawn-Revision" not in told:
+        raise _no_node(node, f"status {status}, {kind}")
+    return NodeAnswer(content.strip(), int(told["Spawn-Revision"]), told.get("Spawn-Position", ""))
+
+
+async def read_node(node: NodeAddress, path: str, timeout_s: float) -> Any:
+    """Return the JSON that a node tells of itself at a path. Raises: as `ask_node`."""
+    status, kind, _, content = await _exchange(node, "GET", path, timeout_s, b"", authorization())
+    try:
+        if status == 200:
+            return msgspec.json.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        pass
+    raise _no_node(node, f"status {status}, {kind}")
+
+
+async def is_node(node: NodeAddress, node_id: str, timeout_s: float) -> bool:
+    """Tell whether a node answers at an address that another one told; no token is sent."""
+    try:
+        _, _, told, _ = await _exchange(node, "GET", "/health/live", timeout_s, b"", {})
+    except SpawnError:
+        return False
+    return told.get("Spawn-Node") == node_id
+
+
+async def _exchange(
+    node: NodeAddress,
+    method: str,
+    path: str,
+    timeout_s: float,
+    body: bytes,
+    headers: Mapping[str, str],
+) -> tuple[int, str, Mapping[str, str], bytes]:
+    """Send one request; return status, kind, headers and body. Raises: as `ask_node`."""
     import aiohttp
     from yarl import URL
 
-    sent = {"Spawn-Timeout": str(max(1, round(timeout_s * 1000))), **authorization()}
-    sent.update(headers or {})
     timeout = aiohttp.ClientTimeout(total=timeout_s + _MARGIN_S, sock_connect=_MARGIN_S)
     try:
         async with (
@@ -125,7 +164,7 @@ async def ask_node(
                 method,
                 URL(node.url + path, encoded=True),
                 data=body or None,
-                headers=sent,
+                headers=headers,
                 allow_redirects=False,
             ) as response,
         ):
@@ -142,13 +181,7 @@ async def ask_node(
         raise _lost(node, method, path, error) from error
     if response.content_type == _PROBLEM:
         raise _told(response.status, content, node)
-    if response.status != 200 or "Spawn-Revision" not in response.headers:
-        raise _no_node(node, f"status {response.status}, {response.content_type}")
-    return NodeAnswer(
-        content.strip(),
-        int(response.headers["Spawn-Revision"]),
-        response.headers.get("Spawn-Position", ""),
-    )
+    return response.status, response.content_type, response.headers, content
 
 
 def _trust(node: NodeAddress) -> Any:

@@ -14,7 +14,9 @@ import msgspec
 
 __all__ = [
     "EventLine",
+    "age",
     "check",
+    "clock",
     "error",
     "event_json",
     "event_rows",
@@ -206,6 +208,19 @@ def _aligned(
 def number(value: int) -> str:
     """Return a number for people, its thousands parted."""
     return f"{value:,}"
+
+
+def age(seconds: float) -> str:
+    """Return a length of time for people, of one unit: `12 s`, `4 min`, `3 h`, `2 d`."""
+    for unit, size, most in (("s", 1, 120), ("min", 60, 120), ("h", 3600, 48)):
+        if seconds < size * most:
+            return f"{int(seconds / size)} {unit}"
+    return f"{int(seconds / 86400)} d"
+
+
+def clock(time_us: int, zone: tzinfo | None = None) -> str:
+    """Return a time without its day, in the local zone."""
+    return f"{_time(time_us).astimezone(zone):%H:%M:%S}"
 
 
 def when(time_us: int, zone: tzinfo | None = None) -> str:

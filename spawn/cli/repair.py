@@ -214,15 +214,17 @@ def _tools(sources: Sources, settings: Settings) -> Tools:
 
 async def _list(settings: Settings, behaviors: Mapping[str, Behavior], *, as_json: bool) -> int:
     """Print what is found; the exit code says whether there was anything."""
+    from spawn.core.schema_entries import teach
     from spawn.query.catalog import Catalog
-    from spawn.repair.bodies import Bodies, teach
+    from spawn.repair.bodies import Bodies
     from spawn.repair.findings import find
 
     async with opened(settings) as sources:
         tools = _tools(sources, settings)
         catalog = Catalog(tools.log, tools.admin, tools.system)
         topics, entries = await catalog.topics(), await catalog.schemas()
-        teach(list(behaviors.values()), entries)
+        for behavior in behaviors.values():
+            teach(behavior, entries)
         count = 0
         async for finding in find(tools, topics, Bodies(entries), behaviors):
             count += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,9 @@ from cyclopts import Parameter
 
 from spawn.cli import console
 from spawn.cli.settings_flags import SettingsFlags
-from spawn.config import load_settings
+from spawn.cli.sources import node_settings
+from spawn.config import Settings
+from spawn.errors import PortTaken
 
 __all__ = ["run"]
 
@@ -30,10 +33,11 @@ def run(
     ] = None,
     flags: Annotated[SettingsFlags, Parameter(name="*")] = SettingsFlags(),  # noqa: B008 - frozen
 ) -> None:
-    """Run TARGET's actors on given servers until SIGINT or SIGTERM."""
-    settings = load_settings(
-        flags=flags.by_key(), config=config, required=("kafka.bootstrap_servers", "postgres.dsn")
-    )
+    """Run TARGET's actors on given servers until SIGINT or SIGTERM.
+
+    Without any in a folder where `spawn dev` runs, it joins that one's system.
+    """
+    settings = node_settings(flags, config)
     from spawn.logs import configure_logs, spoken
 
     is_json = configure_logs(
@@ -55,10 +59,29 @@ def run(
     loaded = load_target(target)
     settings = with_system_of(loaded, settings)
     types = ", ".join(sorted(behavior.type for behavior in loaded.behaviors))
-    say(f"production mode: system {settings.system}, {types} from {target}")
+    joins_dev = settings.source("kafka.bootstrap_servers").kind == "development"
+    mode = (
+        "development mode, beside the `spawn dev` of this folder"
+        if joins_dev
+        else ("production mode")
+    )
+    say(f"{mode}: system {settings.system}, {types} from {target}")
     options = RunOptions(
         create=create,
         say=say,
         on_serving=lambda told: say(f"serving at {told.url}"),
     )
-    run_serving(serve(settings, loaded, options))
+    run_serving(serve(settings, loaded, options, _free_listener(settings) if joins_dev else None))
+
+
+def _free_listener(settings: Settings) -> socket.socket | None:
+    """Return a socket on any port where nobody chose one and `spawn dev` has the default."""
+    from spawn.api.server import reserve
+
+    http = settings.http
+    if settings.source("http.port").kind != "default":
+        return None
+    try:
+        return reserve(http.host, http.port)
+    except PortTaken:
+        return reserve(http.host, 0)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from spawn.cli.node_client import DEV_FOLDER
 from spawn.cli.settings_flags import GivenFlags
@@ -21,8 +21,11 @@ from spawn.errors import (
 if TYPE_CHECKING:
     from eventstore.log import EventLog, LogAdmin
     from eventstore.snapshots import SnapshotStore
+    from spawn.dev.dev_file import DevFile
 
-__all__ = ["Sources", "in_own_words", "opened", "reading_settings"]
+__all__ = ["Sources", "in_own_words", "node_settings", "opened", "reading_settings"]
+
+_SERVERS: Final = ("kafka.bootstrap_servers", "postgres.dsn")
 
 
 class Sources(NamedTuple):
@@ -58,14 +61,41 @@ def reading_settings(flags: GivenFlags, config: Path | None, *, need_log: bool =
                     f"{error.hint}"
                 )
             raise
-    development = {
+    return load_settings(
+        flags=flags.by_key(),
+        config=config,
+        development=_servers_of(running),
+        required=required,
+    )
+
+
+def node_settings(flags: GivenFlags, config: Path | None) -> Settings:
+    """Return the settings of a node: where no server is named at all, a running `spawn dev`'s.
+
+    A file's servers go before it, unlike for commands that read: a node writes. Raises:
+    InvalidSettings.
+    """
+    from spawn.dev import dev_file
+
+    running = dev_file.read(DEV_FOLDER)
+    if running is not None:
+        given = load_settings(flags=flags.by_key(), config=config)
+        if all(given.source(key).kind == "default" for key in _SERVERS):
+            return load_settings(
+                flags=flags.by_key(),
+                config=config,
+                development={**_servers_of(running), "nats.url": running.nats_url or ""},
+                required=_SERVERS,
+            )
+    return load_settings(flags=flags.by_key(), config=config, required=_SERVERS)
+
+
+def _servers_of(running: DevFile) -> Mapping[str, str]:
+    return {
         "system": running.system,
         "kafka.bootstrap_servers": running.kafka_bootstrap or "",
         "postgres.dsn": running.postgres_dsn or "",
     }
-    return load_settings(
-        flags=flags.by_key(), config=config, development=development, required=required
-    )
 
 
 @contextlib.asynccontextmanager

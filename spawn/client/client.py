@@ -6,7 +6,7 @@ Over 400 lines: a third of it is what users read.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, Self, TypeVar, final
@@ -14,7 +14,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from spawn.client.paths import actor_path, checked_key, is_visible, node_address
+from spawn.client.discovery import Discovery
+from spawn.client.fleet import Address, Fleet, Place
+from spawn.client.paths import actor_path, addresses_of, checked_key, is_visible, node_address
 from spawn.client.problems import no_node
 from spawn.client.transport import Request, Transport, open_session
 from spawn.client.trust import trust
@@ -45,6 +47,7 @@ __all__ = ["Client"]
 A = TypeVar("A", bound=Actor[Any, Any])
 
 CONNECTIONS_MAX: Final = 64
+_TYPES_S: Final = 10.0
 
 
 class _Known(NamedTuple):
@@ -66,16 +69,20 @@ class _Served(msgspec.Struct):
 
 class _Types(msgspec.Struct):
     types: list[_Served]
+    elsewhere: list[_Served] = []
+    """Of other nodes, to which the node sends calls."""
 
 
 @final
 class Client:
-    """Calls the actors of a node.
+    """Calls the actors of a system, through any of its nodes.
 
         async with spawn.Client("http://127.0.0.1:9001") as client:
             await client.actor(Counter, "a").add(5)
 
-    References are the same as in a node. A call that loses its connection, or meets a node that
+    One address is enough: the client learns of the other nodes and calls the owner of an actor
+    itself; with several it starts also where some of them are gone. References are the same as in a
+    node. A call that loses its connection, or meets a node that
     stops or is busy, is repeated until its deadline (60 s, or `options(timeout_s=...)`) and takes
     effect once. At the deadline it raises OutcomeUnknown if it may have been received, else what
     kept it from being executed.
@@ -83,31 +90,40 @@ class Client:
 
     def __init__(
         self,
-        url: str,
+        url: str | Sequence[str],
         *,
         token: str = "",
         ca: str | Path | None = None,
         connections_max: int = CONNECTIONS_MAX,
+        direct: bool = True,
     ) -> None:
-        """`token` is what the node asks its callers for (`http.token`); `ca` a file of authorities.
+        """`url` is a node's address, or several, in a list or with commas between.
 
+        `token` is what nodes ask their callers for (`http.token`); `ca` a file of authorities.
         Neither is taken from the environment. `ca` is PEM; without it the system's are trusted.
+
+        Without `direct` only the addresses given are called; so it is by itself where one has a
+        path or a user, since that is a gateway's.
 
         Raises: TypeError, ValueError - what is given can't be an address, a token or a number;
         OSError - `ca` can't be read.
         """
-        self.url = node_address(url)
-        """The node's address; a password in it is masked."""
+        shown = [(each, node_address(each)) for each in addresses_of(url)]
+        addresses = [Address(str(each).rstrip("/"), text) for each, text in shown]
+        self.url = ", ".join(each.shown for each in addresses)
+        """What was given; a password in it is masked."""
         if not isinstance(token, str):
             raise TypeError(f"a token is a str, got {type(token).__name__}")
         if token and not is_visible(token):
             raise ValueError("a token has visible ASCII characters only")
-        if token and "@" in urlsplit(url).netloc:
+        parts = [urlsplit(each.url) for each in addresses]
+        if token and any("@" in each.netloc for each in parts):
             raise ValueError("a token and a user in the address exclude each other")
         if connections_max < 1:
             raise ValueError(f"connections_max is at least 1, got {connections_max}")
-        self._address = url.rstrip("/")
-        self._token = token
+        self._addresses = addresses
+        self._direct = direct and not any("@" in each.netloc or each.path for each in parts)
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._trust = trust(ca)
         self._connections_max = connections_max
         self._now_us = SystemClock().time_us
@@ -121,6 +137,8 @@ class Client:
         self._in_flight: dict[asyncio.Task[None], tuple[asyncio.Future[Any], Request]] = {}
         self._http: aiohttp.ClientSession | None = None
         self._transport: Transport | None = None
+        self._discovery: Discovery | None = None
+        self._discovering: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._line.now, self._line.new_waiter = self._now, self._new_waiter
         self._line.submit = self._submit
@@ -130,9 +148,19 @@ class Client:
             raise RuntimeError("this client is open already")
         self._loop = asyncio.get_running_loop()
         self._asking = asyncio.Lock()  # a lock belongs to one event loop
-        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
-        self._http = open_session(self._connections_max, headers, self._trust)
-        self._transport = Transport(self._http, self._address, self.url, random_id)
+        self._http = open_session(self._connections_max, self._trust)
+        fleet = Fleet(self._addresses)
+        transport = Transport(self._http, fleet, random_id, self._headers)
+        self._transport = transport
+        if self._direct:
+
+            async def learn_types() -> None:
+                if self._types is None:
+                    await self._ask_types(transport, "", self._now() + _TYPES_S)
+
+            self._discovery = Discovery(self._http, fleet, transport, self._headers, learn_types)
+            transport.moved = self._discovery.moved
+            self._discovering = self._loop.create_task(self._discovery.run())
         return self
 
     async def __aexit__(
@@ -148,15 +176,17 @@ class Client:
 
         Calls that still wait raise OutcomeUnknown if they may have been received, else Unavailable.
         """
-        self._transport = None
+        self._transport = self._discovery = None
+        discovering, self._discovering = self._discovering, None
         in_flight = dict(self._in_flight)
         for waiter, request in in_flight.values():
             if not waiter.done():
                 text = f"the client was closed while {request.name} waited"
                 waiter.set_exception(request.given_up(Unavailable(text)))
-        for task in in_flight:
+        ending = [*in_flight, *([] if discovering is None else [discovering])]
+        for task in ending:
             task.cancel()
-        await asyncio.gather(*in_flight, return_exceptions=True)
+        await asyncio.gather(*ending, return_exceptions=True)
         if self._http is not None:
             await self._http.close()
 
@@ -357,29 +387,27 @@ class Client:
     async def _execute(self, request: Request, actor_type: str, key: bytes) -> bytes:
         transport = self._transport
         assert transport is not None, "a request starts while the client is open"
-        numbers = None
-        if not request.is_read:
-            numbers = await self._numbers_of(transport, actor_type, key, request.deadline)
-        if numbers is None:
+        if self._discovery is not None:
+            self._discovery.called()
+        if not request.is_read and (self._types is None or actor_type not in self._types):
+            await self._ask_types(transport, actor_type, request.deadline)
+        request.place = self._place_of(actor_type, key)
+        if request.is_read or request.place is None:
             return await transport.execute(request, None, None)
+        numbers = self._numbers_of(request.place)
         drawn = numbers.draw(self._now_us())
         try:
             return await transport.execute(request, drawn, numbers)
         finally:
             drawn.settle()
 
-    async def _numbers_of(
-        self, transport: Transport, actor_type: str, key: bytes, deadline: float
-    ) -> Numbers | None:
-        """Return the numbers of an actor's partition; None: the node has no such type."""
-        if self._types is None or actor_type not in self._types:
-            await self._ask_types(transport, actor_type, deadline)
-            assert self._types is not None, "asked"
-        served = self._types.get(actor_type)
-        if served is None:
-            return None
-        # Types that share a topic share its partitions, and so their numbers.
-        place = served.topic, partition_of(key, served.partitions)
+    def _place_of(self, actor_type: str, key: bytes) -> Place | None:
+        """Return an actor's partition; None: no such type is known."""
+        served = None if self._types is None else self._types.get(actor_type)
+        return None if served is None else (served.topic, partition_of(key, served.partitions))
+
+    def _numbers_of(self, place: Place) -> Numbers:
+        """Return a partition's numbers: types that share a topic share them."""
         numbers = self._numbers.get(place)
         if numbers is None:
             numbers = self._numbers[place] = Numbers(self._session_id, random_id)
@@ -392,16 +420,16 @@ class Client:
                 await self._asking.acquire()
         except TimeoutError:
             raise NotStarted(
-                f"the deadline passed before {transport.url} told its actor types; nothing was sent"
+                f"the deadline passed before {self.url} told its actor types; nothing was sent"
             ) from None
         try:
             if self._types is None or actor_type not in self._types:
                 body = await transport.get("/v1/types", deadline)
                 try:
-                    found = msgspec.json.decode(body, type=_Types).types
+                    told = msgspec.json.decode(body, type=_Types)
                 except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                     raise no_node(self.url, f"its /v1/types: {error}", "/v1/types") from error
-                self._types = {served.type: served for served in found}
+                self._types = {each.type: each for each in (*told.elsewhere, *told.types)}
         finally:
             self._asking.release()
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final
 from urllib.parse import quote, urlsplit
 
 from spawn.errors import InvalidHeader
 
-__all__ = ["actor_path", "checked_key", "is_visible", "node_address"]
+__all__ = ["actor_path", "addresses_of", "checked_key", "is_visible", "node_address"]
 
 _KEY_CHARACTERS_MAX: Final = 255
 """What a node takes of an idempotency key (`spawn/api/headers.py`)."""
 _VISIBLE: Final = re.compile(r"[!-~]+")
+_BETWEEN: Final = re.compile(r",\s*(?=https?://)")
+"""A comma within a password is none between addresses."""
 
 
 def actor_path(actor_type: str, actor_id: str, action: str = "") -> str:
@@ -29,6 +32,20 @@ def _quoted(part: str) -> str:
     if part in (".", ".."):
         return part.replace(".", "%2E")
     return quote(part, safe="", errors="surrogateescape")
+
+
+def addresses_of(url: object) -> Sequence[object]:
+    """Return the addresses in what a client was given, each still to be checked, none twice.
+
+    Raises: ValueError - there is none.
+    """
+    if isinstance(url, str):
+        return list(dict.fromkeys(_BETWEEN.split(url)))
+    if isinstance(url, Sequence) and not isinstance(url, bytes):
+        if not url:
+            raise ValueError("a client needs the address of a node at least")
+        return list(dict.fromkeys(url))
+    return [url]
 
 
 def node_address(url: object) -> str:

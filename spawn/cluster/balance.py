@@ -8,10 +8,10 @@ looked for is how many of each kind each node gets, so that
 
 That is a flow with costs: a state is the best one exactly if no chain of moves (a partition of one
 kind from node to node, one of another kind from there on, and so on, open or closed) makes it
-better. So: keep what is held, place the rest where there is least, level each kind by itself, and
-then apply such chains while there are any. With one kind of node the levelling is all there is to
-do. With many kinds the search for chains is bounded, and what is left may be short of the best by
-little; that each partition is placed exactly once never depends on it.
+better. So: keep what is held, place the rest where there is least, level from who has most of all
+to who has least, and then apply such chains while there are any. With one kind of node the
+levelling is all there is to do. With many kinds the search for chains is bounded, and what is left
+may be short of the best by little; that each partition is placed exactly once never depends on it.
 
 Source: design 3.3 (balanced, least movement).
 """
@@ -25,10 +25,9 @@ from typing import Final
 
 __all__ = ["Kind", "balance"]
 
-_ROUNDS_MAX: Final = 20
-"""Of levelling one kind after the other; each makes it better, two or three end it in practice."""
 _CHAIN_STEPS_MAX: Final = 2_000_000
-"""About a second of looking for chains: 1,000 nodes of five kinds each cost 25,000 a chain."""
+"""Some half a second of looking for chains: 1,000 nodes of five kinds each cost 25,000 a chain, a
+hundred kinds a million."""
 
 _Hop = tuple[int, int]
 """Cost, and the node over which one kind pushes out another."""
@@ -50,11 +49,9 @@ def balance(kinds: Sequence[Kind], nodes: int) -> list[list[int]]:
     state = _State(kinds, nodes)
     for number in sorted(range(len(kinds)), key=lambda each: (len(kinds[each].hosts), each)):
         state.place(number)
-    for _ in range(_ROUNDS_MAX):
-        if not sum(state.level(number) for number in range(len(kinds))):
-            break
+    state.level()
     if len(kinds) > 1:
-        steps = max(sum(len(each) ** 2 for each in state.kinds_of), 1)
+        steps = sum(len(each) ** 2 for each in state.kinds_of) + len(kinds) ** 3
         for _ in range(_CHAIN_STEPS_MAX // steps):
             if not state.improve():
                 break
@@ -85,32 +82,53 @@ class _State:
             self._totals[node] = total + 1
             heappush(least, (total + 1, node))
 
-    def level(self, number: int) -> int:
-        """Move partitions of one kind from who has most to who has least; return how many."""
-        counts, totals = self.counts[number], self._totals
-        most = [(-totals[node], self._out(number, node), node) for node in self._hosts(number)]
-        least = [(totals[node], self._in(number, node), node) for node in self._hosts(number)]
+    def level(self) -> None:
+        """Move single partitions from who has most to who has least while that evens the totals.
+
+        The fullest node gives first, of all kinds the one that leads to the emptiest host; so a
+        node that joins gets a little of many. A node that found nobody never will: others end with
+        one less than it at the least.
+        """
+        counts, totals = self.counts, self._totals
+        most = [(-total, node) for node, total in enumerate(totals)]
         heapify(most)
-        heapify(least)
-        moved = 0
-        while most and least:
-            total, _, giver = most[0]
-            if -total != totals[giver] or not counts[giver]:
-                heappop(most)  # no longer true; what is true stands there too
+        least: list[list[tuple[int, int, int]]] = []
+        for number in range(len(counts)):
+            hosts = [(totals[node], self._in(number, node), node) for node in self._hosts(number)]
+            heapify(hosts)
+            least.append(hosts)
+        while most:
+            total, giver = heappop(most)
+            if -total != totals[giver]:
+                continue  # no longer true; what is true stands there too
+            found = self._taker(giver, least)
+            if found is None:
                 continue
-            low, _, taker = least[0]
-            if low != totals[taker]:
-                heappop(least)
-                continue
-            if -total - low < 2:
-                break
+            number, taker = found
             for node, change in ((giver, -1), (taker, 1)):
-                counts[node] += change
+                counts[number][node] += change
                 totals[node] += change
-                heappush(most, (-totals[node], self._out(number, node), node))
-                heappush(least, (totals[node], self._in(number, node), node))
-            moved += 1
-        return moved
+                heappush(most, (-totals[node], node))
+                for each in self.kinds_of[node]:
+                    heappush(least[each], (totals[node], self._in(each, node), node))
+
+    def _taker(
+        self, giver: int, least: Sequence[list[tuple[int, int, int]]]
+    ) -> tuple[int, int] | None:
+        """Return a kind and the emptiest node that could have one of it from `giver`, if any."""
+        totals = self._totals
+        best: tuple[int, int, int, int] | None = None
+        for number in self.kinds_of[giver]:
+            if not self.counts[number][giver]:
+                continue
+            hosts = least[number]
+            while hosts[0][0] != totals[hosts[0][2]]:
+                heappop(hosts)  # as above
+            total, cost_in, taker = hosts[0]
+            if totals[giver] - total >= 2:
+                found = (total, cost_in + self._out(number, giver), number, taker)
+                best = found if best is None else min(best, found)
+        return None if best is None else best[2:]
 
     def improve(self) -> bool:
         """Apply one chain of moves that makes it better; return whether there was one."""

@@ -10,7 +10,8 @@ thing: that soon exactly one node wants a partition, whatever was lost on the wa
   assigned claims at once; else the first of the others in rendezvous order, the next one
   `STEP_S` later if that one does not.
 - Nobody may wait for the group at a start: a partition that no live node serves is claimed in
-  rendezvous order among those that are there.
+  rendezvous order among those that are there, once all others were asked for: `choose` is not
+  called before.
 - A newer claim is believed: who is told of one by its owner stops serving, and asks if it should.
 - A duel ends: who lost a partition to a claim stays away for a time that doubles, unless who took
   it has gone since. And a node that is not assigned claims it from the same owner again only after
@@ -124,7 +125,7 @@ class _Loss(NamedTuple):
 class Choices:
     """One node's choices. Tell it what changes; ask it about each partition."""
 
-    def __init__(self, me: Node, owner_of: Callable[[Place], Owned], now: float) -> None:
+    def __init__(self, me: Node, owner_of: Callable[[Place], Owned]) -> None:
         """`me` is this node, whose standing is set like that of the others (`stand`)."""
         self.me = me
         self._owner_of = owner_of
@@ -133,11 +134,10 @@ class Choices:
         self._orders: dict[str, Rendezvous] = {}
         self._assigned: frozenset[Place] | None = None
         self._is_grouped = False
-        self._began = now
         self._serving: dict[Place, None] = {}
         self._given: dict[Place, None] = {}
         self._free_since: dict[Place, float] = {}
-        """From when on one that nobody serves may be claimed; before `_began`: from then on."""
+        """From when on one that nobody serves may be claimed."""
         self._losses: dict[Place, _Loss] = {}
 
     # --- who is there ----------------------------------------------------------------------------
@@ -191,10 +191,6 @@ class Choices:
         return self._assigned is not None and place in self._assigned
 
     # --- what became of partitions ---------------------------------------------------------------
-
-    def begin(self, now: float) -> None:
-        """From now on partitions that nobody serves are claimed: all others were asked for."""
-        self._began = now
 
     def free(self, place: Place, since: float) -> None:
         """Nobody serves a partition any more, and from then on it may be claimed."""
@@ -254,9 +250,8 @@ class Choices:
         if self._holds_off(place, node, now):
             return Choice.LEAVE
         if node is None:
-            if is_others:
-                self._free_since.setdefault(place, now + UNKNOWN_S)
-            since = max(self._free_since.get(place, self._began), self._began)
+            wait_s = UNKNOWN_S if is_others else RELEASED_S if owner.epoch else 0.0
+            since = self._free_since.setdefault(place, now + wait_s)
             is_due = now >= since if self.is_mine(place) else self._is_next(place, now, since)
             return Choice.CLAIM if is_due else Choice.LEAVE
         self._free_since.pop(place, None)

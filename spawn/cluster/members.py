@@ -83,7 +83,7 @@ class Member:
     mesh: str
     """`host:port` for other nodes."""
     http: str
-    """`host:port` for people and programs; empty: it serves none."""
+    """URL for people and programs; empty: it serves none."""
     release: str
     """For people."""
     protocol: int
@@ -94,6 +94,8 @@ class Member:
     """The topics of the types that it hosts, with the partitions that it knows of each."""
     held: Mapping[str, Sequence[HeldRange]] = field(default_factory=dict)
     """What it holds now, or has begun to take over; of hosted topics, in order."""
+    types: Mapping[str, str] = field(default_factory=dict)
+    """The actor types that it hosts, with their topics; on the roll alone, not in the group."""
 
 
 class _Wire(msgspec.Struct, omit_defaults=True):
@@ -109,6 +111,8 @@ class _Wire(msgspec.Struct, omit_defaults=True):
     """What all topics' names begin with."""
     u: str = ""
     """The rest of each, in the order of the names, with line breaks between; no topics: empty."""
+    k: dict[str, int] = {}
+    """Actor types, with the numbers of their topics."""
     t: dict[str, int] = {}
     """Formats 1 and 2: the topics with their partitions, instead of `x` and `u`."""
     p: list[list[int]] = []
@@ -156,6 +160,7 @@ def encode_member(member: Member) -> bytes:
         w=member.protocol_min,
         x=common,
         u="\n".join([topic[len(common) :] for topic in topics]),
+        k={kind: topics.index(topic) for kind, topic in sorted(member.types.items())},
     )
     held = [member.held.get(topic, ()) for topic in topics]
     flat = list(_flat(held))
@@ -205,7 +210,13 @@ def decode_member(data: bytes) -> Member:
         protocol_min=wire.w,
         topics=topics,
         held=_held(topics, numbers),
+        types=_types(wire.k, sorted(topics)),
     )
+
+
+def _types(numbers: Mapping[str, int], topics: Sequence[str]) -> Mapping[str, str]:
+    """Return type -> topic; what a newer release may mean otherwise is left out."""
+    return {kind: topics[number] for kind, number in numbers.items() if 0 <= number < len(topics)}
 
 
 def _opened(data: bytes) -> tuple[_Wire, dict[str, int], ColumnReader | None]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from spawn.config import readers
 from spawn.config.readers import Reader
@@ -57,6 +57,13 @@ class KafkaSettings:
     replication: int | None = _setting(None, readers.replication)
     """Copies of each record, used when a topic is created. `auto`: 3, or as many as there are
     brokers when they are fewer. One copy is warned of: it is lost with its disk."""
+    unsafe_topics: Literal["auto", "refuse", "warn"] = _setting(
+        "auto", readers.choice("auto", "refuse", "warn")
+    )
+    """What a start does about topics that can lose acknowledged events: by retention or compaction,
+    unclean leader elections, or `min.insync.replicas=1` of three copies. `auto` refuses them where
+    there are several copies, and warns where there is one, as in development. `refuse` wants three
+    copies besides. `warn` only says what is wrong. Topics that Spawn makes are right."""
     security_protocol: str = _setting(
         "PLAINTEXT", readers.one_of("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
     )
@@ -165,6 +172,10 @@ class HttpSettings:
     token and TLS files, unless `http.insecure` says that something else protects the node."""
     port: int = _setting(9001, readers.integer(0, 65535))
     """Port to listen on; 0 takes a free one."""
+    advertise: str = _setting("", readers.endpoint)
+    """Where programs reach this node, as `host:port`, if not at `http.host` and `http.port`: what
+    it tells `spawn.Client` and other nodes. Without it one that listens on all addresses tells the
+    host of `mesh.advertise`. Callers may use this name for it (`http.allowed_hosts`)."""
     token: Secret = _setting(_NO_SECRET, readers.token, flag="")
     """What callers have to send as `Authorization: Bearer`; without one everybody who reaches the
     port may call. Never shown or logged, and there is no flag for it, since every user of a machine

@@ -141,7 +141,7 @@ class Fold:
             record = None
             self.fence.skip()
         if record is None:
-            self.position, self.anchor = offset + 1, _FOREIGN
+            self.position, self.anchor = offset + 1, read_mark(stored)
             self.foreign += 1
             return None
         verdict = self.fence.step(record)

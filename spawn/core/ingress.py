@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from eventstore.records import RequestNumber
-from spawn.core.behavior import ActionInfo, TypeDescription
+from spawn.core.behavior import ActionInfo, Behavior, TypeDescription
 from spawn.core.commands import Answer, Command, Waiter
 from spawn.core.ids import Position
 
@@ -315,6 +315,10 @@ class Ingress(Protocol):
         """Return what programs need to know of the types here; always the same."""
         ...
 
+    def elsewhere_types(self) -> Mapping[str, tuple[str, int]]:
+        """Return the types that other nodes alone host, with their topics and those' partitions."""
+        ...
+
     def log_time_us(self, actor_type: str, actor_id: str) -> int:
         """Return T of the actor's partition (log protocol 4); 0: nothing is known. Never raises."""
         ...
@@ -344,4 +348,8 @@ class Dispatcher(Protocol):
 
         Never blocks. The behavior of `command.type` decides whether it is a read.
         """
+        ...
+
+    def refer(self, behavior: Behavior) -> bool:
+        """Take the class of a type that is not hosted here; tell whether another node hosts it."""
         ...

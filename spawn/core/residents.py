@@ -21,14 +21,24 @@ from spawn.core.commands import Command
 from spawn.core.fold import Fold, TailRecord
 from spawn.core.keys import BoundKey, Keys
 from spawn.core.tail import Base, Tail
-from spawn.errors import ActorParked, SpawnError, StartRefused
+from spawn.errors import ActorParked, SpawnError
 
-__all__ = ["HISTORY_MAX", "Capture", "Captured", "Residents"]
+__all__ = ["HISTORY_MAX", "Capture", "Captured", "Residents", "TypeNotServed"]
 
 
 HISTORY_MAX: Final = 10_000
 """States kept for time travel that no flush has written yet, the oldest dropped; as many as a busy
 partition makes in ten seconds. The log has every revision, so a missing one costs a longer walk."""
+
+
+class TypeNotServed(Exception):
+    """The partition holds commits of a type whose code is not here."""
+
+    def __init__(self, actor_type: str, offset: int) -> None:
+        super().__init__(
+            f"it holds commits of type {actor_type} (offset {offset}), which this node does not "
+            "serve"
+        )
 
 
 class Captured(NamedTuple):
@@ -108,11 +118,7 @@ class Residents:
         table = self.by_name.get(commit.type)
         if table is None:
             # A checkpoint behind its commits would lose them for who serves the type later.
-            raise StartRefused(
-                f"the topic holds commits of type {commit.type.decode()} (offset {stored.offset}), "
-                "which this node does not serve",
-                hint="types that share a topic are served by the same node: name them all",
-            )
+            raise TypeNotServed(commit.type.decode(), stored.offset)
         key, offset, value = stored.key, stored.offset, stored.value
         if value is not None:
             of_actor = commit.revision, commit.previous, commit.time_us

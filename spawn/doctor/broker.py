@@ -13,6 +13,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from eventstore.codec import TopicEntry
 from eventstore.errors import (
     CorruptRecord,
     LogError,
@@ -32,12 +33,13 @@ from eventstore.log import (
     TopicState,
 )
 from eventstore.records import Commit, decode_prefix
+from eventstore.schema_topic import read_schema_topic
 from spawn.config import Settings
 from spawn.connections import mend_of_log, to_kafka
 from spawn.core.ids import schemas_topic, topic_of
 from spawn.doctor.check import Check, failed, ok, warning
 from spawn.doctor.database import CLOCK_MAX_US
-from spawn.provision import topic_problems
+from spawn.provision import made_partitions, topic_problems
 from spawn.query.catalog import Catalog
 
 __all__ = ["NEEDED", "SCRATCH", "examine_log", "judge_protocol", "judge_topics", "probe_write"]
@@ -99,6 +101,10 @@ async def examine_log(
         ])  # fmt: skip
         for check in judge_topics(settings.system, topics):
             yield check
+        if schemas_topic(settings.system) in topics:
+            recorded = (await read_schema_topic(log, schemas_topic(settings.system))).topics
+            for check in judge_numbers(topics, recorded):
+                yield check
         yield await _newest(log, topics, settings.system, time_us)
         if writes:
             yield await probe_write(log, admin, settings.system, time_us)
@@ -242,6 +248,21 @@ def judge_topics(system: str, topics: Mapping[str, TopicState]) -> Sequence[Chec
     else:
         checks.append(ok("topics", text))
     return checks
+
+
+def judge_numbers(
+    topics: Mapping[str, TopicState], recorded: Sequence[TopicEntry]
+) -> Sequence[Check]:
+    """Return topics whose number of partitions is not the one that they were made with (pure)."""
+    return [
+        failed(
+            f"topic {name}",
+            f"has {topics[name].partitions} partitions, it was made with {made}: no node serves it",
+            "`spawn explain partitions-changed`",
+        )
+        for name, made in made_partitions(recorded).items()
+        if name in topics and topics[name].partitions != made
+    ]
 
 
 def _count(brokers: int) -> Check:

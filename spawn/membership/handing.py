@@ -29,6 +29,10 @@ class Handing:
         self._peers = peers
         self._asked: dict[tuple[Link, int], asyncio.Future[str]] = {}
         self._askers: dict[TopicPartition, list[tuple[Link, int]]] = {}
+        self.received_count = 0
+        """Partitions that this node asked for and was given."""
+        self.given_count = 0
+        """Partitions that it gave to one that asked."""
 
     # --- asking ----------------------------------------------------------------------------------
 
@@ -47,7 +51,9 @@ class Handing:
         self._asked[link, number] = waiter
         try:
             async with asyncio.timeout(_ANSWER_S):
-                return await waiter
+                answer = await waiter
+                self.received_count += answer == "released"
+                return answer
         except TimeoutError:
             return ""
         finally:
@@ -81,6 +87,7 @@ class Handing:
     def let_go(self, at: TopicPartition, epoch: int, *, is_lost: bool) -> None:
         """Tell those who asked: the last one gets it, unless it was lost to a claim."""
         askers = self._askers.pop(at, [])
+        self.given_count += bool(askers) and not is_lost
         for link, number in askers:
             # The same one may have asked twice. Two that were told so would both claim.
             is_next = link is askers[-1][0]

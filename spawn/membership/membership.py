@@ -18,7 +18,7 @@ from typing import Final
 
 from eventstore.codec import ClaimBody
 from eventstore.errors import LogError
-from eventstore.group import GroupMembership, GroupParticipant
+from eventstore.group import GroupMembership, GroupParticipant, GroupStatus
 from eventstore.log import TopicPartition
 from spawn.cluster.choice import (
     UNKNOWN_S,
@@ -35,14 +35,14 @@ from spawn.membership.fitness import Fitness
 from spawn.membership.handing import Handing
 from spawn.membership.participant import Participant
 from spawn.membership.roll import Roll, newest
-from spawn.mesh.link import Ended, Link
+from spawn.mesh.link import Ended, Ending, Link
 from spawn.mesh.observer import Observer
 from spawn.mesh.wire import Handover, Message, OwnerNews, Redirect
 from spawn.mesh.wire import Standing as StandingNews
 from spawn.routing.router import Router
 from spawn.runtime.placement import Strangers
 
-__all__ = ["Membership", "MembershipPlan", "NodeSeen"]
+__all__ = ["Membership", "MembershipPlan"]
 
 _logger = logging.getLogger("spawn.membership")
 
@@ -54,6 +54,8 @@ _REST_TICKS: Final = 10
 same, this much more rarely."""
 _ROLL_S: Final = 5.0
 """The roll is read again so often, for nodes that could not be reached when they started."""
+_LOOK_PAUSE_S: Final = 0.1
+"""However often somebody is met who is not known there."""
 _ERASE_S: Final = 30.0
 """So long after it was first seen a node that is in no group and was never met is erased."""
 _ASK_AGAIN_S: Final = 0.2
@@ -81,15 +83,6 @@ class MembershipPlan:
     time_ms: Callable[[], int]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeSeen:
-    """A node, for people."""
-
-    member: Member
-    standing: str
-    is_self: bool
-
-
 class Membership:
     """See the module."""
 
@@ -105,7 +98,7 @@ class Membership:
             standing=Standing.SERVING,
             since=now,
         )
-        self._choices = Choices(self.node, self._owner_of, now)
+        self._choices = Choices(self.node, self._owner_of)
         self._places = [
             TopicPartition(topic, partition)
             for topic, count in sorted(me.topics.items())
@@ -117,8 +110,10 @@ class Membership:
         self._participant = Participant(me, self._held, self._assigned, self._unassigned)
         self._group = plan.group(self._participant)
         self._members: Mapping[bytes, Member] = {me.node_id: me}
+        self._elsewhere: Mapping[str, tuple[str, int]] = {}
+        """Types that other nodes host alone, with their topics and those' partitions."""
         self._seen_at: dict[bytes, float] = {}
-        """Every node that was ever on the roll."""
+        """Every node that was ever met, or seen on the roll."""
         self._told: dict[bytes, Standing] = {}
         self._answered: set[bytes] = set()
         """Nodes that were met, or whose endpoint refused: nobody has to be waited for there."""
@@ -127,9 +122,11 @@ class Membership:
         self._has_begun = asyncio.Event()
         self._look_again = asyncio.Event()
         self._settled = asyncio.Event()
+        self._stopped: set[TopicPartition] = set()
         self._strangers = Strangers(_STRANGERS)
         self._router.beside += [self._observer, self]
         self._router.hint = self._hint
+        self._router.hosted = lambda: self._elsewhere
         self._set_observed()
 
     # --- running ---------------------------------------------------------------------------------
@@ -213,6 +210,7 @@ class Membership:
             await asyncio.sleep(_ASK_AGAIN_S)
 
     def serving(self, at: TopicPartition) -> None:
+        self._stopped.discard(at)
         self._choices.took(at)
         self._review()
 
@@ -223,6 +221,9 @@ class Membership:
         self._handing.let_go(at, epoch, is_lost=is_lost)
         self._choices.let_go(at, self._now())
         self._review()
+
+    def stopped(self, at: TopicPartition) -> None:
+        self._stopped.add(at)
 
     def taken(self, at: TopicPartition, owner: ClaimBody | None) -> None:
         now = self._now()
@@ -259,7 +260,8 @@ class Membership:
     def ended(self, link: Link, ended: Ended) -> None:
         self._handing.ended(link)
         node = self._choices.at_endpoint(link.endpoint)
-        if node is not None and node.standing is Standing.UNMET:
+        is_silent = ended.ending is Ending.TIMED_OUT  # it may stand still for a moment
+        if node is not None and node.standing is Standing.UNMET and not is_silent:
             self._answered.add(node.id)
             self._check_first_look()
 
@@ -270,6 +272,7 @@ class Membership:
             return
         node_id = bytes.fromhex(peer.node)
         node = self._choices.nodes.get(node_id)
+        self._seen_at.setdefault(node_id, self._now())
         if node is None:
             node = Node(id=node_id, endpoint=peer.endpoint, topics={}, since=self._now())
             self._put(node)
@@ -293,7 +296,8 @@ class Membership:
         owner = self._router.owners.of(at)
         if not self._plan.serves(at):
             # One that is about to serve it stays the owner in the asker's eyes.
-            answer = "refused" if at in self._wanted else "not-owner"
+            is_kept = at in self._wanted or at in self._stopped
+            answer = "refused" if is_kept else "not-owner"
             self._handing.answer(link, asked, answer, owner.epoch)
         elif not self._choices.may_give(at):
             self._handing.answer(link, asked, "refused", owner.epoch)
@@ -377,15 +381,22 @@ class Membership:
 
     async def _read_roll(self) -> None:
         self._members = await self._plan.roll.read()
+        self._elsewhere = {
+            name: (topic, member.topics[topic])
+            for member in self._members.values()
+            for name, topic in member.types.items()
+            if name not in self._plan.me.types
+        }
         now = self._now()
         for node_id in self._members:
             self._seen_at.setdefault(node_id, now)
-        for node_id, member in newest(self._members).items():
+        last = newest(self._members)
+        for node_id, member in self._members.items():
             node = self._choices.nodes.get(node_id)
             if node is None:
-                # A process that ended may still stand there, and the one after it be met already.
+                # A process that ended may stand there still, or be written late: who is met counts.
                 known = self._choices.at_endpoint(member.mesh)
-                if known is None or known.id in self._members or not known.is_reached:
+                if node_id in last and (known is None or not known.is_reached):
                     node = Node(id=node_id, endpoint=member.mesh, topics=member.topics, since=now)
                     self._put(node)
             elif node is not self.node and node.topics != member.topics:
@@ -406,7 +417,7 @@ class Membership:
                 try:
                     self._meet(self._router.peers.link(node.endpoint))
                 except SpawnError:
-                    self._answered.add(node.id)
+                    continue  # it was tried a moment ago
 
     async def _keep_roll(self) -> None:
         while True:
@@ -415,12 +426,13 @@ class Membership:
                     await self._look_again.wait()
             except TimeoutError:
                 pass
+            await asyncio.sleep(_LOOK_PAUSE_S)
             self._look_again.clear()
             try:
                 await self._read_roll()
                 if self.node.standing is Standing.LEAVING:
                     continue
-                if self.node.id not in self._members:
+                if self.node.id not in newest(self._members):
                     await self._write()
                 if self._group.status().is_leader:
                     await self._erase_dead()
@@ -456,7 +468,6 @@ class Membership:
             self._begin()
 
     def _begin(self) -> None:
-        self._choices.begin(self._now())
         self._has_begun.set()
         self._review()
 
@@ -481,6 +492,12 @@ class Membership:
         return Owned(owner.epoch, owner.endpoint)
 
     def _hint(self, at: TopicPartition) -> str:
+        """Return a node that hosts what this one does not: it knows the owner, or is told."""
+        if at.topic in self.node.topics:
+            return ""
+        for node in self._choices.nodes.values():
+            if at.topic in node.topics and node.standing is Standing.SERVING:
+                return node.endpoint
         return ""
 
     def _review(self) -> None:
@@ -530,12 +547,32 @@ class Membership:
         # One that does not reach log or database forwards what comes to it, or all are like it.
         return []
 
-    def seen(self) -> Iterable[NodeSeen]:
-        """Return all nodes on the roll."""
-        for node_id, member in self._members.items():
-            node = self._choices.nodes.get(node_id)
-            yield NodeSeen(
-                member=member,
-                standing=Standing.UNMET.value if node is None else node.standing.value,
-                is_self=node_id == self.node.id,
-            )
+    @property
+    def members(self) -> Mapping[bytes, Member]:
+        """Who stands on the roll, by node id; what they said of themselves."""
+        return self._members
+
+    @property
+    def known(self) -> Mapping[bytes, Node]:
+        """The nodes that are reckoned with, by id; one may be met before it is on the roll."""
+        return self._choices.nodes
+
+    def at_endpoint(self, endpoint: str) -> Node | None:
+        """Return the node whose mesh is there."""
+        return self._choices.at_endpoint(endpoint)
+
+    def for_s(self, node: Node) -> float:
+        """Return how long a node has stood as it does."""
+        now = self._now()
+        since = self._seen_at.get(node.id, now) if node.standing is Standing.UNMET else node.since
+        return max(0.0, now - since)
+
+    @property
+    def group(self) -> GroupStatus:
+        """How this node stands in the group."""
+        return self._group.status()
+
+    @property
+    def handovers(self) -> tuple[int, int]:
+        """Partitions that this node was given when it asked, and those that it gave."""
+        return self._handing.received_count, self._handing.given_count

@@ -48,7 +48,7 @@ class Participant:
         for at, epoch in self._held():
             held.setdefault(at.topic, {})[at.partition] = epoch
         ranges = {topic: held_ranges(epochs) for topic, epochs in held.items()}
-        return encode_member(replace(self._me, held=ranges))
+        return encode_member(replace(self._me, held=ranges, types={}))
 
     def assign(self, members: Mapping[str, bytes]) -> Mapping[str, bytes]:
         led = lead(members)

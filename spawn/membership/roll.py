@@ -29,11 +29,13 @@ ERASED: Final = b"\0"
 class Roll:
     """One reader and writer of the roll."""
 
-    def __init__(self, log: EventLog, system: str) -> None:
+    def __init__(self, log: EventLog, system: str, *, keeps_former: bool = False) -> None:
+        """`keeps_former` remembers nodes that were erased, as far back as the topic reaches."""
         self._log = log
         self._at = TopicPartition(nodes_topic(system), 0)
         self._position = 0
         self._members: dict[bytes, Member] = {}
+        self.former: dict[bytes, Member] | None = {} if keeps_former else None
 
     async def write(self, member: Member, time_ms: int) -> None:
         """Write a node down. Raises: LogUnavailable, LogForbidden, LogRefused, TopicMissing."""
@@ -66,7 +68,9 @@ class Roll:
         if stored.key is None or stored.value is None:
             return
         if stored.value == ERASED:
-            self._members.pop(stored.key, None)
+            erased = self._members.pop(stored.key, None)
+            if erased is not None and self.former is not None:
+                self.former[stored.key] = erased
             return
         try:
             member = decode_member(stored.value)

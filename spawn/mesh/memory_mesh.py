@@ -19,7 +19,7 @@ from spawn.mesh.conversation import TICK_S, Conversation
 from spawn.mesh.link import Ending, Link, MeshCounts, Receiver
 from spawn.mesh.wire import Hello
 
-__all__ = ["Delivery", "Fate", "MemoryMesh", "MemoryNetwork", "at_once"]
+__all__ = ["Delivery", "Fate", "MemoryMesh", "MemoryNetwork", "RunAt", "at_once"]
 
 _REFUSED: Final = "nobody listens there"
 _BROKEN: Final = "the connection broke"
@@ -47,6 +47,15 @@ class Schedule(Protocol):
     def __call__(self, delay_s: float, callback: Callable[[], None], /) -> object: ...
 
 
+RunAt = Callable[[str, Callable[[], None]], None]
+"""Runs what the process at an endpoint has to do: one that stands still does it later. Where there
+is none its system does, at once."""
+
+
+def _run_now(endpoint: str, work: Callable[[], None]) -> None:
+    work()
+
+
 def at_once(delivery: Delivery) -> Sequence[float]:
     """Return the fate of a network without faults."""
     return (0.0,)
@@ -58,6 +67,7 @@ class MemoryNetwork:
     def __init__(self, schedule: Schedule, now: Callable[[], float], fate: Fate = at_once) -> None:
         self.schedule, self.now = schedule, now
         self.fate = fate
+        self.run_at: RunAt = _run_now
         self._meshes: dict[str, MemoryMesh] = {}
 
     def join(self, hello: Hello, receiver: Receiver) -> MemoryMesh:
@@ -138,7 +148,7 @@ class _End:
         self.conversation = Conversation(
             mesh.hello, mesh.receiver, mesh.counts, self._wake, network.now(), endpoint=endpoint
         )
-        network.schedule(TICK_S, self._tick)
+        network.schedule(TICK_S, self._tick_is_due)
         if other is None:
             self._wake()
 
@@ -178,9 +188,10 @@ class _End:
     def _send_frame(self, frame: bytes) -> None:
         other = self._other
         if other is None:
-            self._send("open", len(frame), partial(self._open, frame))
+            self._send("open", len(frame), self._at_peer(partial(self._open, frame)))
         else:
-            self._send("frame", len(frame), partial(other.take, frame, self._sent))
+            arrive = self._at_peer(partial(other.take, frame, self._sent))
+            self._send("frame", len(frame), arrive)
             self._sent += 1
 
     def _send(
@@ -198,7 +209,10 @@ class _End:
         self._is_over = True
         self._mesh.forget(self)
         if self._other is not None:
-            self._send("end", 0, self._other.hear_end)
+            self._send("end", 0, self._at_peer(self._other.hear_end))
+
+    def _at_peer(self, arrive: Callable[[], None]) -> Callable[[], None]:
+        return partial(self._network.run_at, self._target, arrive)
 
     # --- arrivals --------------------------------------------------------------------------------
 
@@ -209,12 +223,13 @@ class _End:
             source = self._mesh.hello.endpoint
             refusal = Delivery(self._target, source, "end", 0)
             for delay_s in self._network.fate(refusal)[:1]:
-                self._network.schedule(delay_s, self._hear_refusal)
+                at_home = partial(self._network.run_at, self.home, self._hear_refusal)
+                self._network.schedule(delay_s, at_home)
             return
         other = self._other = target.add(_End(target, "", self))
         other.take(frame, 0)
         if self._is_over:
-            self._send("end", 0, other.hear_end)
+            self._send("end", 0, self._at_peer(other.hear_end))
 
     def _hear_refusal(self) -> None:
         self._end(Ending.REFUSED, _REFUSED)
@@ -224,7 +239,7 @@ class _End:
         if self._is_over or self._mesh.is_dead:
             # The system answers for a process that is gone, or holds no such link any more.
             if self._other is not None:
-                self._send("end", 0, self._other.hear_end)
+                self._send("end", 0, self._at_peer(self._other.hear_end))
             return
         if number and self.conversation.peer is None:
             return
@@ -241,7 +256,11 @@ class _End:
         self._mesh.forget(self)
         self.conversation.finish(ending, text)
 
+    def _tick_is_due(self) -> None:
+        if not self._is_over and not self._mesh.is_dead:
+            self._network.run_at(self.home, self._tick)
+
     def _tick(self) -> None:
         if not self._is_over and not self._mesh.is_dead:
             self.conversation.tick(self._network.now())
-            self._network.schedule(TICK_S, self._tick)
+            self._network.schedule(TICK_S, self._tick_is_due)

@@ -32,6 +32,10 @@ TELL_ALL_MAX: Final = 16
 itself; in a larger one to the node's watchers alone, and who is to claim is told by them."""
 
 
+_STOOD_STILL_S: Final = 0.3
+"""A step is due each PING_S; so long without one, and links ended that nobody looked after."""
+
+
 class Observer:
     """Watches the nodes that fall to this one.
 
@@ -53,6 +57,7 @@ class Observer:
         self._endpoints: dict[str, str] = {}
         self._nodes: dict[str, str] = {}
         self._repeat_at = now() + REPEAT_S
+        self._stepped_at = now()
         self.unreachable: set[str] = set()
         """Nodes on which enough observers agree."""
 
@@ -85,7 +90,12 @@ class Observer:
         """A link that opened says no more than the answer to the next ping."""
 
     def ended(self, link: Link, ended: Ended) -> None:
-        """Take that a link ended."""
+        """Take that a link ended; nothing if this process stood still: others gave it up meanwhile.
+
+        Those that are gone do not answer pings.
+        """
+        if self._now() - self._stepped_at > _STOOD_STILL_S:
+            return
         node = link.peer.node if link.peer is not None else self._nodes.get(link.endpoint)
         evidence = evidence_of(ended.ending)
         if node is not None and evidence is not None:
@@ -93,7 +103,7 @@ class Observer:
 
     def step(self) -> float:
         """Do what is due, and return after how many seconds to call again, at most PING_S."""
-        now = self._now()
+        now = self._stepped_at = self._now()
         due = self._detector.tick(now)
         for node, nonce in due.pings:
             self._post(node, Ping(nonce))

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from spawn.errors import NodeUnreachable
-from spawn.mesh.link import Ended, Ending, Link, Mesh, Receiver
+from spawn.mesh.link import Ended, Ending, Link, Mesh, MeshCounts, Receiver
 from spawn.mesh.wire import Message
 
 __all__ = ["BACK_OFF_MAX_S", "BACK_OFF_S", "DENIED_S", "IDLE_S", "PEERS_MAX", "Peers"]
@@ -69,6 +69,11 @@ class Peers:
     def use(self, mesh: Mesh) -> None:
         """Take the mesh whose receiver this is."""
         self._mesh = mesh
+
+    @property
+    def counts(self) -> MeshCounts:
+        """What the mesh counts."""
+        return MeshCounts() if self._mesh is None else self._mesh.counts
 
     # --- for the router --------------------------------------------------------------------------
 

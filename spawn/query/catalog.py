@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from eventstore.codec import SchemaEntry
 from eventstore.errors import TopicMissing
 from eventstore.log import EventLog, LogAdmin
-from eventstore.schema_topic import read_schemas
+from eventstore.schema_topic import SchemaTopic, read_schema_topic, read_schemas
 from spawn.core.ids import NAME_PATTERN, schemas_topic, topic_of
 from spawn.errors import UnknownType
 
@@ -30,11 +30,18 @@ class Catalog:
         return await self._partitions(ours)
 
     async def schemas(self) -> Sequence[SchemaEntry]:
-        """Return all that the schema topic holds; nothing if there is none."""
+        """Return all schemas of the schema topic; none if that is missing."""
         try:
             return await read_schemas(self._log, schemas_topic(self._system))
         except TopicMissing:
             return []
+
+    async def schema_topic(self) -> SchemaTopic:
+        """Return all that the schema topic holds; nothing if that is missing."""
+        try:
+            return await read_schema_topic(self._log, schemas_topic(self._system))
+        except TopicMissing:
+            return SchemaTopic((), ())
 
     async def topics_of(self, actor_type: str) -> Mapping[str, int]:
         """Return the topics that may hold a type's actors: its own, else those shared by types.

@@ -30,7 +30,9 @@ class PartitionLine:
     topic: str
     partition: int
     owner: str
-    """Address of the node with the current claim; empty: never claimed, or the claim is gone."""
+    """Mesh endpoint of the node with the current claim; empty: never claimed, or it is gone."""
+    owner_id: str
+    """Of that node, in hex; empty: the same."""
     claim: str
     """Hexadecimal; empty: never claimed."""
     epoch: int
@@ -86,6 +88,7 @@ async def _look_at(
         topic=at.topic,
         partition=at.partition,
         owner=body.endpoint if body else "",
+        owner_id=body.owner.hex() if body else "",
         claim=fence.claim.hex() if fence.claim != NO_CLAIM else "",
         epoch=fence.epoch,
         released=fence.released,

@@ -140,6 +140,7 @@ def _without_snapshots(
     at, stop = found.at, _last_stop(found, skips)
 
     async def apply() -> Sequence[str]:
+        await _require_same(tools, found)
         log_id = tools.new_id()
         # First the database: while the Claim is not there no node can take the partition.
         await _relabel(tools, found, log_id)
@@ -230,6 +231,7 @@ async def _with_snapshots(
 
     async def apply() -> Sequence[str]:
         assert tools.store is not None, "what does not fit is the database's"
+        await _require_same(tools, found)
         claim, where = await append_claim(
             tools,
             at,
@@ -387,6 +389,19 @@ def restored(claim: Claim, sequence: int, row: ActorRow, time_us: int) -> LogRec
     )  # fmt: skip
     body = encode_commit_body("repair", b"", (), state, b"null", None, "", CALLER, None)
     return LogRecord(row.id.encode(), encode_commit(commit, body))
+
+
+async def _require_same(tools: Tools, found: Scan) -> None:
+    """Refuse what was planned for something that is no longer so. Raises: RepairRefused."""
+    again = await scanned(tools, found.at)
+    was, now = found.stop, again.stop
+    same = (was is None) == (now is None) and (was is None or now is None or was == now)
+    if not same or again.mismatch != found.mismatch:
+        raise RepairRefused(
+            f"{found.at} is not as it was when this was planned; nothing was changed",
+            at=str(found.at),
+            hint="`spawn repair` shows how it stands now",
+        )
 
 
 def _require(fold: Fold, claim: Claim, at: TopicPartition) -> None:

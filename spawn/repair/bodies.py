@@ -14,13 +14,13 @@ from eventstore.errors import CorruptRecord, OffsetGone, UnreadableBody
 from eventstore.history import walk_back
 from eventstore.log import EventLog, TopicPartition
 from eventstore.records import Outcome
-from spawn.core.behavior import Behavior, SchemaUse
+from spawn.core.behavior import Behavior
 from spawn.core.ids import schemas_topic
-from spawn.core.tail import WHOLE
+from spawn.core.tail import WHOLE, Base
 from spawn.runtime.activation import refold
 from spawn.runtime.schema_book import SchemaBook
 
-__all__ = ["Bodies", "history_problem", "schemas_of", "teach"]
+__all__ = ["Bodies", "history_problem", "refolded"]
 
 
 class Bodies:
@@ -57,22 +57,6 @@ class Bodies:
         return ""
 
 
-def teach(behaviors: Sequence[Behavior], entries: Sequence[SchemaEntry]) -> None:
-    """Tell types what their topics were written with. Raises: SchemaIncompatible."""
-    for behavior in behaviors:
-        behavior.learn([
-            SchemaUse(
-                entry.type,
-                "state" if entry.role == "state" else "event",
-                entry.name,
-                entry.fingerprint,
-                entry.schema,
-            )
-            for entry in entries
-            if entry.type == behavior.type
-        ])  # fmt: skip
-
-
 async def history_problem(
     log: EventLog,
     at: TopicPartition,
@@ -89,7 +73,7 @@ async def history_problem(
     actor_type, actor_id = actor
     try:
         if behavior is not None:
-            await refold(log, at, behavior, actor_id.encode(), offset, schemas_of(log, at))
+            await refolded(log, at, behavior, actor_id.encode(), offset)
             return ""
         return await _problem_of_bytes(log, at, actor_type, actor_id.encode(), offset, bodies)
     except CorruptRecord as error:
@@ -98,9 +82,17 @@ async def history_problem(
         return f"its history is no longer in the log: {error}"
 
 
-def schemas_of(log: EventLog, at: TopicPartition) -> SchemaBook:
-    """Return the schemas of the system that a partition is of."""
-    return SchemaBook(log, schemas_topic(at.topic.split(".")[1]))
+async def refolded(
+    log: EventLog, at: TopicPartition, behavior: Behavior, key: bytes, offset: int
+) -> Base:
+    """Fold an actor's history up to the record at `offset`, with what the schema topic knows.
+
+    Raises: as `refold`.
+    """
+    book = SchemaBook(log, schemas_topic(at.topic.split(".")[1]))
+    return await book.reading(
+        behavior, lambda: refold(log, at, behavior, key, offset, book.writers)
+    )
 
 
 async def _problem_of_bytes(

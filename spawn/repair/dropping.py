@@ -1,5 +1,8 @@
 """Dropping a type or a system: its rows, its topics, its schemas, its group; nothing else.
 
+With a type's topic goes what the schema topic says of it, so that the type may be made anew with
+another number of partitions. What it says of a topic that stays is still true, and stays.
+
 Rows go first: they are a cache of the log, so a drop that died then has lost nothing, and one that
 died later is finished by the same command.
 """
@@ -7,10 +10,11 @@ died later is finished by the same command.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from eventstore.codec import SchemaEntry
 from eventstore.log import TopicPartition
-from eventstore.schema_topic import forget_schemas
+from eventstore.schema_topic import SchemaTopic, forget_schemas, forget_topics
 from spawn.core.ids import NAME_PATTERN, schemas_topic, topic_of
 from spawn.errors import RepairRefused, UnknownType
 from spawn.query.catalog import Catalog, nearest_type
@@ -18,6 +22,10 @@ from spawn.query.partition_list import list_partitions
 from spawn.repair.plan import Plan, Tools
 
 __all__ = ["group_of", "plan_drop_system", "plan_drop_type"]
+
+_SHARED: Final = (
+    "a shared topic is dropped with its system; actors of one type are deleted by calls"
+)
 
 
 def group_of(system: str) -> str:
@@ -30,25 +38,39 @@ async def plan_drop_type(tools: Tools, actor_type: str) -> Plan:
 
     Raises: UnknownType; RepairRefused - nodes run, or the type shares a topic with others.
     """
-    schemas = await Catalog(tools.log, tools.admin, tools.system).schemas()
+    catalog = Catalog(tools.log, tools.admin, tools.system)
+    schemas, recorded = await catalog.schema_topic()
     entries = [each for each in schemas if each.type == actor_type]
     topic = topic_of(tools.system, actor_type)
     is_name = bool(NAME_PATTERN.fullmatch(actor_type))
     topics = list(await tools.admin.describe([topic])) if is_name else []
     kept = [each for each in await _kept(tools) if each == topic]
+    there = {*await catalog.topics()} - {topic}
+    places = [
+        each
+        for each in recorded
+        if each.topic == topic or (each.type == actor_type and each.topic not in there)
+    ]
+    guests = [each.type for each in places if each.type != actor_type]
+    if topics and guests:
+        raise RepairRefused(
+            f"the topic of {actor_type} holds actors of other types, too: {', '.join(guests)}",
+            at=topic,
+            hint=_SHARED,
+        )
     if not topics and not kept:
-        if not entries:
+        if not entries and not places:
             raise UnknownType(
                 f"system {tools.system} has no actor type {actor_type[:80]} in this log",
                 hint=nearest_type(actor_type, {each.type for each in schemas}),
             )
-        shared = await _shared(tools, schemas)
+        told = [each.topic for each in recorded if each.type == actor_type]
+        shared = [each for each in told if each in there] if told else await _shared(tools, schemas)
         if shared:
             raise RepairRefused(
                 f"{actor_type} has no topic of its own; it shares one with other types: "
                 f"{', '.join(shared)}",
-                hint="a shared topic is dropped with its system; actors of one type are deleted "
-                "by calls",
+                hint=_SHARED,
             )
     await _require_nobody(tools)
     others = {each.type for each in schemas} - {actor_type}
@@ -58,7 +80,7 @@ async def plan_drop_type(tools: Tools, actor_type: str) -> Plan:
         name=actor_type,
         topics=topics,
         kept=kept,
-        entries=entries,
+        entries=SchemaTopic(entries, places),
         group=False,
         loses=[f"every actor of {actor_type}, its history and its states, for good"],
         stays=f"the types {', '.join(sorted(others))} stay" if others else "",
@@ -85,7 +107,7 @@ async def plan_drop_system(tools: Tools) -> Plan:
         name=tools.system,
         topics=topics,
         kept=kept,
-        entries=(),
+        entries=SchemaTopic((), ()),
         group=True,
         loses=["every actor of this system, all history and all states, for good"],
         stays="no topic, row or group of any other system is touched",
@@ -105,7 +127,7 @@ async def _plan(
     name: str,
     topics: Sequence[str],
     kept: Sequence[str],
-    entries: Sequence[SchemaEntry],
+    entries: SchemaTopic,
     group: bool,
     loses: Sequence[str],
     stays: str,
@@ -120,10 +142,11 @@ async def _plan(
         for topic in topics:
             await tools.admin.delete([topic])
             done.append(f"topic {topic} deleted")
-        if entries:
-            time_ms = tools.time_us() // 1000
-            await forget_schemas(tools.log, schemas_topic(tools.system), entries, time_ms)
-            done.append(f"{len(entries)} schemas taken out of the schema topic")
+        if any(entries):
+            time_ms, where = tools.time_us() // 1000, schemas_topic(tools.system)
+            await forget_topics(tools.log, where, entries.topics, time_ms)
+            await forget_schemas(tools.log, where, entries.schemas, time_ms)
+            done.append(f"{_count(entries)} taken out of the schema topic")
         if group:
             await tools.admin.delete_group(group_of(tools.system))
             done.append(f"group {group_of(tools.system)} deleted")
@@ -133,8 +156,8 @@ async def _plan(
     if tools.store is None:
         steps.append("no database is named (SPAWN_POSTGRES_DSN): its rows stay")
     steps += [f"delete topic {topic}" for topic in topics]
-    if entries:
-        steps.append(f"take its {len(entries)} schemas out of {schemas_topic(tools.system)}")
+    if any(entries):
+        steps.append(f"take its {_count(entries)} out of {schemas_topic(tools.system)}")
     if group:
         steps.append(f"delete group {group_of(tools.system)}")
     return Plan(
@@ -149,6 +172,11 @@ async def _plan(
         apply=apply,
         confirm_name=name,
     )
+
+
+def _count(entries: SchemaTopic) -> str:
+    text = f"{len(entries.schemas)} schemas"
+    return f"{text} and {len(entries.topics)} entries of topics" if entries.topics else text
 
 
 async def _owners(tools: Tools, topics: Sequence[str]) -> Sequence[str]:
@@ -191,5 +219,6 @@ async def _require_nobody(tools: Tools) -> None:
         raise RepairRefused(
             f"{len(members)} nodes of system {tools.system} run: {', '.join(members)}",
             at=group_of(tools.system),
-            hint="stop them first: they would make topics again, or write into what is dropped",
+            hint="stop them first: they would make topics again, or write into what is dropped; "
+            "one that was just killed counts for some seconds more",
         )

@@ -6,6 +6,7 @@ by what is wrong, not by what is read.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
@@ -21,6 +22,8 @@ from spawn.core.fold import Fold, LossDetected, read_mark
 
 __all__ = ["Behind", "Scan", "Stop", "behind", "describe", "fold_on", "read_at", "scan"]
 
+_OLD_END_LOOKS = 5
+_LOOK_S = 0.2
 _NAMES_MAX = 10_000
 """Actors counted one by one behind a stop; a count above is told as `more than`."""
 
@@ -84,8 +87,9 @@ async def scan(
 
     `met` is shown each valid commit. Raises: LogUnavailable, SnapshotError, TopicMissing.
     """
-    first, end = await log.bounds(at)
+    # In this order: a node that runs may flush in between, never the other way round.
     checkpoint = await store.checkpoint(at) if store is not None else None
+    first, end = await _bounds(log, at, 0 if checkpoint is None else checkpoint.offset)
     mismatch, fold = "", None
     if checkpoint is not None:
         try:
@@ -109,6 +113,20 @@ async def scan(
     if not found.foreign:
         found.stop = await fold_on(log, at, fold, end, met)
     return found
+
+
+async def _bounds(log: EventLog, at: TopicPartition, least: int) -> tuple[int, int]:
+    """Return the log's bounds; an end below `least` is believed only if it is told for a while.
+
+    A leader of the log that was deposed while it was frozen tells an old one (log protocol 6).
+    """
+    first, end = await log.bounds(at)
+    for _ in range(_OLD_END_LOOKS):
+        if end >= least:
+            break
+        await asyncio.sleep(_LOOK_S)
+        first, end = await log.bounds(at)
+    return first, end
 
 
 async def fold_on(

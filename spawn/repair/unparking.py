@@ -31,16 +31,16 @@ from spawn.core.behavior import Behavior
 from spawn.core.fold import Fold
 from spawn.core.ids import partition_of
 from spawn.core.partition import WAIT_S
+from spawn.core.schema_entries import teach
 from spawn.core.tail import WHOLE, Base, apply_commit
 from spawn.errors import ActorParked, RepairRefused, UnknownRevision, UnknownType
 from spawn.query.catalog import Catalog
 from spawn.repair.accepting import CALLER
-from spawn.repair.bodies import Bodies, history_problem, schemas_of, teach
+from spawn.repair.bodies import Bodies, history_problem, refolded
 from spawn.repair.claims import FENCES, append, read_on, take
 from spawn.repair.plan import Plan, Tools, nothing
 from spawn.repair.scan import Scan, fold_on, scan
 from spawn.repair.skipping import scanned
-from spawn.runtime.activation import refold
 
 __all__ = ["plan_unpark"]
 
@@ -83,7 +83,7 @@ async def plan_unpark(
     entries = await Catalog(tools.log, tools.admin, tools.system).schemas()
     bodies = Bodies(entries)
     if behavior is not None:
-        teach([behavior], entries)
+        teach(behavior, entries)
     problem = (
         ""
         if found.deleted
@@ -343,14 +343,7 @@ async def _state_at(
             return False, (row.fingerprint, row.state)
     if behavior is not None and record is not None:
         try:
-            base = await refold(
-                tools.log,
-                found.at,
-                behavior,
-                found.key,
-                record.offset,
-                schemas_of(tools.log, found.at),
-            )
+            base = await refolded(tools.log, found.at, behavior, found.key, record.offset)
         except CorruptRecord as error:
             raise RepairRefused(
                 f"the state of {found.name} at revision {to} can't be rebuilt either: {error}",

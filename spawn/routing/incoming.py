@@ -12,6 +12,7 @@ from spawn.errors import SpawnError
 from spawn.mesh.link import Link
 from spawn.mesh.refusals import refusal_of
 from spawn.mesh.wire import Invoke, Redirect, Reply
+from spawn.routing.counts import RoutingCounts
 from spawn.routing.owners import OwnerTable
 from spawn.runtime.dispatcher import NodeDispatcher
 from spawn.runtime.execution import STATE_READ, StateJson
@@ -82,11 +83,13 @@ class Incoming:
         self,
         dispatcher: NodeDispatcher,
         owners: OwnerTable,
+        counts: RoutingCounts,
         take_past: Callable[[Link, Invoke], None],
     ) -> None:
         """`take_past` answers what asks for a state of the past."""
         self._dispatcher = dispatcher
         self._owners = owners
+        self._counts = counts
         self._take_past = take_past
 
     def take(self, link: Link, message: Invoke) -> None:
@@ -94,7 +97,11 @@ class Incoming:
         dispatcher = self._dispatcher
         worker = dispatcher.serving(message.topic, message.partition)
         if worker is None:
-            owner = self._owners.of(TopicPartition(message.topic, message.partition))
+            at = TopicPartition(message.topic, message.partition)
+            if not dispatcher.claims(at):
+                # The sender knows of a claim of ours that we do not: it is nobody's partition.
+                self._owners.nobody(at, message.epoch)
+            owner = self._owners.of(at)
             link.post(Redirect(message.id, owner.endpoint, owner.epoch))
             return
         action = message.action
@@ -116,4 +123,5 @@ class Incoming:
             caller=message.caller,
             metadata=message.metadata,
         )
+        self._counts.received += 1
         dispatcher.submit_here(command, worker.at)

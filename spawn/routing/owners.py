@@ -120,12 +120,25 @@ class OwnerTable:
         if endpoint and known.endpoint == endpoint:
             self._set(self._topics[at.topic], at.partition, known.epoch, "")
 
+    def nobody(self, at: TopicPartition, epoch: int) -> None:
+        """Whoever made the claim of that epoch does not serve; what is known of a newer one stands.
+
+        A claim that was given up on its way, or of a process that ended, may stand in the log.
+        """
+        if self.of(at).epoch < epoch and self.learn(at, epoch, "?"):
+            self.released(at, "?")
+
     def of(self, at: TopicPartition) -> Ownership:
         """Return what is known; epoch 0 and no endpoint: nothing."""
         topic, partition = self._topics.get(at.topic), at.partition
         if topic is None or not 0 <= partition < len(topic.epochs):
             return _UNKNOWN
         return Ownership(topic.epochs[partition], self._endpoints.names[topic.owners[partition]])
+
+    def count_of(self, endpoint: str) -> int:
+        """Return how many partitions are known to be an endpoint's."""
+        number = self._endpoints.number(endpoint)
+        return self._endpoints.counts[number] if number else 0
 
     def owned_by(self, endpoint: str) -> Iterator[tuple[TopicPartition, Ownership]]:
         """Yield what is known to be an endpoint's; it looks at all partitions."""

@@ -47,6 +47,7 @@ from spawn.mesh.wire import (
     Taken,
     Unfollow,
 )
+from spawn.routing.counts import RoutingCounts
 from spawn.routing.incoming import Answering, Incoming
 from spawn.routing.owners import OwnerTable
 from spawn.routing.telling import Telling
@@ -132,8 +133,9 @@ class Router:
         self._loop = asyncio.get_running_loop()
         self.owners = OwnerTable()
         self.peers = Peers(self, now, dice)
+        self.counts = RoutingCounts()
         self._telling = Telling(dispatcher, self.owners)
-        self._incoming = Incoming(dispatcher, self.owners, self._telling.take)
+        self._incoming = Incoming(dispatcher, self.owners, self.counts, self._telling.take)
         self.hosted: Callable[[], Mapping[str, tuple[str, int]]] = dict
         """Gives the types that other nodes host, with their topics and those' partitions."""
         self._sent: dict[Link, dict[int, _Forwarded]] = {}
@@ -145,6 +147,11 @@ class Router:
         """Take this node's mesh, whose receiver `peers` is."""
         self._endpoint = mesh.hello.endpoint
         self.peers.use(mesh)
+
+    @property
+    def parked(self) -> int:
+        """Commands that wait for an owner that is known and reached."""
+        return sum(len(place.parked) for place in self._places.values())
 
     # --- Elsewhere -------------------------------------------------------------------------------
 
@@ -253,7 +260,10 @@ class Router:
         self.owners.released(at, self._endpoint)
 
     def learn(self, at: TopicPartition, epoch: int, endpoint: str) -> None:
-        if endpoint and self.owners.learn(at, epoch, endpoint):
+        if endpoint == self._endpoint:
+            # What this node serves it knows by itself: a process was at its endpoint before.
+            self.owners.nobody(at, epoch)
+        elif endpoint and self.owners.learn(at, epoch, endpoint):
             self._look_again(at)
 
     def _look_again(self, at: TopicPartition) -> None:
@@ -318,6 +328,7 @@ class Router:
                 self._fail(forwarded, error)
         else:
             forwarded.copies += 1
+            self.counts.forwarded += 1
             if not forwarded.is_read:
                 command.started = True  # from now on nobody can say that it was never executed
             sent = self._sent.get(link)
@@ -426,7 +437,7 @@ class Router:
                 if isinstance(message, Redirect):
                     if (forwarded := sent.pop(message.id, None)) is not None:
                         forwarded.not_sent()
-                        self._redirected(forwarded, message)
+                        self._redirected(link, forwarded, message)
                     elif (watch := self._watch_of(link, message.id)) is not None:
                         self.learn(watch.at, message.epoch, message.endpoint)
                         watch.over(None)
@@ -457,11 +468,15 @@ class Router:
     def _watch_of(self, link: Link, number: int) -> Watch | None:
         return self._watches.get(link, {}).get(number)
 
-    def _redirected(self, forwarded: _Forwarded, told: Redirect) -> None:
+    def _redirected(self, link: Link, forwarded: _Forwarded, told: Redirect) -> None:
+        self.counts.redirected += 1
         at = forwarded.place.at
         known = self.owners.of(at)
-        is_news = told.endpoint and self.owners.learn(at, told.epoch, told.endpoint)
-        if is_news or known.epoch > told.epoch:
+        self.learn(at, told.epoch, told.endpoint)
+        if not told.endpoint and told.epoch >= known.epoch:
+            self.owners.released(at, link.endpoint)
+        now_known = self.owners.of(at)
+        if now_known.endpoint and (now_known != known or known.epoch > told.epoch):
             self._forward(forwarded)
         else:
             self._park(forwarded)

@@ -32,8 +32,8 @@ from spawn.runtime.waiting import Backoff
 __all__ = ["Appends"]
 
 SLOW_APPEND_S: Final = 2.0
-"""An append that took longer may hide a change of the log's leader: its records are read again
-before they count (log protocol 11)."""
+"""An append that took longer may hide a change of the log's leader: its records, and the one before
+them, are read again before they count (log protocol 11), as after a change that shows itself."""
 
 _OBSERVED: Final = 2_000
 """Records folded between two turns of the event loop: a few milliseconds."""
@@ -62,6 +62,8 @@ class Appends:
         self.wake = asyncio.Event()
         """Set it when something was decided or a read waits."""
         self._forbidden = Backoff()
+        self._way = context.log.way(at)
+        """Which way the appends went whose records are known to stand: the claim's, at first."""
 
     async def run(self) -> None:
         """Append what is decided until the partition is lost; never returns.
@@ -118,22 +120,30 @@ class Appends:
             counts.batch_buckets[BATCH_BUCKETS[len(records)]] += 1
             counts.appended_bytes += append.body_bytes
         settled = None
-        if elapsed < SLOW_APPEND_S:
+        way = self._context.log.way(self._at)
+        if elapsed < SLOW_APPEND_S and way == self._way:
             settled = machine.acknowledged(base)
+        elif base < machine.fold.position:
+            settled = machine.acknowledged(base)  # a loss in any case, which it raises
         else:
             machine.landed(base)
         if settled is None:
-            await self._read_gap(base + len(records))
+            await self._read_gap(base + len(records), way)
         else:
             self._settled(settled)
 
-    async def _read_gap(self, end: int) -> None:
-        """The batch does not stand where it was expected: what counts is what the log says."""
+    async def _read_gap(self, end: int, way: int) -> None:
+        """Read from our last record to the batch's end: what counts is what the log says.
+
+        The batch does not stand where it was expected, or it took so long or went another way than
+        the last one, so that the log's leader may have changed and lost what it had acknowledged.
+        """
         try:
             await self._observe_to(end)
         except LogUnavailable as error:
             await self._recover(error)
             return
+        self._way = way
         if self._machine.appending:
             raise LossDetected(f"an acknowledged batch is not in the log below offset {end}")
 
@@ -173,6 +183,7 @@ class Appends:
         while True:
             try:
                 own = await append_claim(self._context, self._at, machine, "recover")
+                way = self._context.log.way(self._at)
                 await self._observe_to(own.offset + 1)
             except LogUnavailable as error:
                 context.outstanding.log_failures += 1
@@ -180,6 +191,7 @@ class Appends:
                 await backoff.sleep()
                 continue
             if machine.fold.fence.claim != before:
+                self._way = way
                 break
         self._resumed(machine.resume())
 

@@ -16,6 +16,7 @@ from spawn.runtime.counts import Outstanding
 from spawn.runtime.debugger import Debugger
 from spawn.runtime.runs import Runs
 from spawn.runtime.schema_book import SchemaBook
+from spawn.runtime.topic_watch import TopicStops
 
 __all__ = ["NodeContext", "RuntimeSettings"]
 
@@ -67,6 +68,8 @@ class NodeContext:
     """Seconds that user code takes; decides nothing but where it runs."""
     discarded: set[str] = field(default_factory=set)
     """Topics whose stale snapshots were discarded; it is said once for each."""
+    topic_stops: TopicStops = field(default_factory=TopicStops)
+    """Topics that may not be served any more."""
     clock_ahead_s: float = 0.0
     """How far our clock was ahead of the database's when they were compared last."""
     future_told: bool = False

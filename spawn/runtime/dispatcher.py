@@ -166,6 +166,11 @@ class NodeDispatcher:
         worker = self._by_place.get((topic, partition))
         return worker if worker is not None and worker.active.is_set() else None
 
+    def claims(self, at: TopicPartition) -> bool:
+        """Tell whether this node's claim on a partition is on its way, or waits for a lease."""
+        worker = self._by_place.get(at)
+        return worker is not None and worker.claiming
+
     def submit_here(self, command: Command, at: TopicPartition) -> None:
         """Take a command for a partition that this node serves, or did a moment ago."""
         outstanding, worker = self._outstanding, self._by_place[at]
@@ -470,6 +475,10 @@ class NodeDispatcher:
             name: list(served.behavior.actions.values()) for name, served in self._served.items()
         }
 
+    def hosted(self) -> Mapping[str, str]:
+        """Return the types that this node hosts, with their topics."""
+        return {name: served.workers[0].at.topic for name, served in self._served.items()}
+
     def describe(self) -> Sequence[TypeServed]:
         return [
             TypeServed(
@@ -482,6 +491,9 @@ class NodeDispatcher:
             )
             for name, served in self._served.items()
         ]
+
+    def elsewhere_types(self) -> Mapping[str, tuple[str, int]]:
+        return {} if self.elsewhere is None else self.elsewhere.types()
 
     def log_time_us(self, actor_type: str, actor_id: str) -> int:
         key, served = actor_id.encode(errors="replace"), self._served.get(actor_type)

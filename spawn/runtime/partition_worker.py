@@ -23,6 +23,7 @@ from spawn.core.partition import Partition, Phase
 from spawn.errors import (
     ActorParked,
     Draining,
+    ForeignLog,
     LogUnreachable,
     OutcomeUnknown,
     PartitionStopped,
@@ -72,6 +73,10 @@ class PartitionWorker:
         self.active = asyncio.Event()
         self.settled = asyncio.Event()
         """Set once it was active for the first time, or is refused for good."""
+        self.served = 0
+        """How often it became active here."""
+        self.claiming = False
+        """A claim is on its way, or stands and waits for a lease to end."""
         self.is_elsewhere = False
         """It is another node's to serve, as far as this one knows."""
         self._waiting: list[Command] = []
@@ -132,6 +137,7 @@ class PartitionWorker:
                     context.settings.state_bytes_max,
                     activation.read_again,
                 )
+                tasks.create_task(self._heed_stops())
                 tasks.create_task(self._load(activation, tasks))
                 tasks.create_task(
                     keep_flushing(
@@ -152,12 +158,25 @@ class PartitionWorker:
         finally:
             self._end()
 
+    async def _heed_stops(self) -> None:
+        """End when the topic may not be served any more. Raises: PartitionsChanged."""
+        try:
+            await self._context.topic_stops.wait(self.at.topic)
+        except PartitionStopped:
+            self.machine.phase = Phase.STOPPED
+            raise
+
     async def _take_over(
         self, reason: str, may_claim: Callable[[TopicPartition], Awaitable[None]]
     ) -> Partition:
+        async def claim(at: TopicPartition) -> None:
+            await may_claim(at)
+            self._context.topic_stops.check(at.topic)
+            self.claiming = True
+
         started = self._now()
         machine = await take_over(
-            self._context, self.at, self._behaviors, reason, may_claim, self._keep
+            self._context, self.at, self._behaviors, reason, claim, self._keep
         )
         seconds = self._now() - started
         self.counts.takeover_seconds.observe(seconds)
@@ -173,6 +192,7 @@ class PartitionWorker:
         return machine
 
     def _keep(self, machine: Partition) -> None:
+        self.claiming = False
         self.counts.keep(self.machine)
         self.machine = machine
 
@@ -181,7 +201,11 @@ class PartitionWorker:
             self.counts.changed_at = self._now()
         if len(self.machine.residents.dirty) >= self._context.settings.flush_actors:
             self._flush.set()
+        self.served += 1
+        if isinstance(self._refusal, PartitionStopped | ForeignLog):
+            self._refusal = None  # it was mended
         self.active.set()
+        self.claiming = False
         self.settled.set()
         waiting, self._waiting = self._waiting, []
         for command in waiting:
@@ -195,6 +219,7 @@ class PartitionWorker:
         again. Ended otherwise: what is in flight may still land, and its callers are told so.
         """
         self.active.clear()
+        self.claiming = False
         self._execution = self._appends = self._activation = self._flusher = None
         self.followers.look_again()
         machine = self.machine

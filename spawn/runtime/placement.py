@@ -16,7 +16,7 @@ from spawn.errors import Fenced
 __all__ = ["REPAIR", "Everything", "Placement", "Strangers"]
 
 REPAIR: Final = "repair"
-"""The reason in claims of `spawn repair`, which is no node."""
+"""So begins the reason in claims of `spawn repair`, which is no node."""
 _STRANGERS_S: Final = 60.0
 
 
@@ -61,6 +61,10 @@ class Placement(Protocol):
         """
         ...
 
+    def stopped(self, at: TopicPartition) -> None:
+        """Take note that it can't be served until an operator mends it: nobody else is to try."""
+        ...
+
     def taken(self, at: TopicPartition, owner: ClaimBody | None) -> None:
         """Take note that a claim of another process took it.
 
@@ -79,7 +83,7 @@ class Strangers:
     def meet(self, at: TopicPartition, owner: ClaimBody, now: float) -> None:
         """Take note of a claim. Raises: Fenced."""
         self._met = [when for when in self._met if now - when < _STRANGERS_S] + [now]
-        if len(self._met) >= self._limit and owner.reason != REPAIR:
+        if len(self._met) >= self._limit and not owner.reason.startswith(REPAIR):
             raise Fenced(
                 f"node {owner.owner.hex()[:8]} at {owner.endpoint} owns {at} and is not "
                 "in this system's group; this node has stopped writing there, "
@@ -118,6 +122,9 @@ class Everything:
         pass
 
     def let_go(self, at: TopicPartition, epoch: int, *, is_lost: bool) -> None:
+        pass
+
+    def stopped(self, at: TopicPartition) -> None:
         pass
 
     def taken(self, at: TopicPartition, owner: ClaimBody | None) -> None:

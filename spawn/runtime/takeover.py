@@ -25,6 +25,7 @@ from spawn.core.behavior import Behavior
 from spawn.core.checkpoint import CheckpointUnreadable
 from spawn.core.fold import LossDetected
 from spawn.core.partition import WAIT_S, Partition
+from spawn.core.residents import TypeNotServed
 from spawn.errors import ForeignLog, PartitionStopped
 from spawn.runtime.clock_check import tell_of_future
 from spawn.runtime.context import NodeContext
@@ -88,10 +89,10 @@ async def take_over(
         keep(machine)
         try:
             async with context.takeovers:
-                await _read_to_end(context, at, machine)
+                start = await _read_to_end(context, at, machine)
             await may_claim(at)
             async with context.takeovers:
-                await _claim(context, at, machine, reason)
+                await _claim(context, at, machine, reason, start)
         except (LogUnavailable, SnapshotError) as error:
             if isinstance(error, LogUnavailable):
                 context.outstanding.log_failures += 1
@@ -100,6 +101,13 @@ async def take_over(
             PartitionLogger(_LOGGER, at).warning("%s: taking it over waits: %s", at, error)
             await backoff.sleep()
             continue
+        except TypeNotServed as error:
+            raise PartitionStopped(
+                f"{at} can't be taken over: {error}",
+                at=str(at),
+                hint="types that share a topic are served by the same nodes: start this one with "
+                "all of them; its other topics go on",
+            ) from error
         except (LossDetected, UnreadablePrefix) as error:
             raise PartitionStopped(
                 f"{at} can't be taken over: {error}",
@@ -119,7 +127,8 @@ async def take_over(
         return machine
 
 
-async def _read_to_end(context: NodeContext, at: TopicPartition, machine: Partition) -> None:
+async def _read_to_end(context: NodeContext, at: TopicPartition, machine: Partition) -> int:
+    """Read the tail, or all there is; return the log's first offset."""
     checkpoint = await context.store.checkpoint(at)
     start, end = await _bounds(context, at, 0 if checkpoint is None else checkpoint.offset)
     checkpoint = await _usable(context, at, checkpoint, start, end)
@@ -141,6 +150,7 @@ async def _read_to_end(context: NodeContext, at: TopicPartition, machine: Partit
             what = f"the snapshots of {at} are of another log than the one there now"
             raise _foreign_snapshots(at, checkpoint, what) from error
         raise
+    return start
 
 
 async def fold_all(
@@ -305,15 +315,22 @@ async def append_claim(
     return OwnRecord(offset, None, value)
 
 
-async def _claim(context: NodeContext, at: TopicPartition, machine: Partition, reason: str) -> None:
-    """Claim and read up to the claim. Raises: PartitionLost - another one got in first."""
+async def _claim(
+    context: NodeContext, at: TopicPartition, machine: Partition, reason: str, start: int
+) -> None:
+    """Claim and read up to the claim, once more from the last record read before on.
+
+    Else a leader of the log that was elected in between, lacks records and got as many others would
+    not show: the claim would stand where it was expected (log protocol 11).
+
+    Raises: PartitionLost - another one got in first.
+    """
     own = await append_claim(context, at, machine, reason)
     if own.offset < machine.fold.position:
         raise LossDetected(f"the log put a claim at offset {own.offset}, which it had given before")
     between: list[StoredRecord] = []
-    if own.offset > machine.fold.position:
-        async for chunk in context.log.read(at, machine.fold.position, own.offset):
-            between += chunk
+    async for chunk in context.log.read(at, max(machine.fold.position - 1, start), own.offset):
+        between += chunk
     await fold_all(context, at, machine, [*between, own], machine.replay)
     if not machine.owned:
         raise await lost_to(context, at, machine)

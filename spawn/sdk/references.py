@@ -13,6 +13,7 @@ from typing import Any, Final, NoReturn, cast
 
 import msgspec
 
+from spawn.core.behavior import Behavior
 from spawn.core.commands import Command
 from spawn.core.ids import ID_BYTES_MAX
 from spawn.core.ingress import Dispatcher
@@ -32,11 +33,12 @@ _Submit = Callable[[msgspec.Struct, str | None, float, tuple[Any, ...], dict[str
 class Line:
     """The way from a system's references to the node that runs it; not connected at first."""
 
-    __slots__ = ("new_waiter", "now", "submit")
+    __slots__ = ("new_waiter", "now", "refer", "submit")
 
     now: Callable[[], float]
     new_waiter: Callable[[], Any]
     submit: Callable[[Command], None]
+    refer: Callable[[Behavior], bool]
 
     def __init__(self, system: str) -> None:
         def refuse() -> NoReturn:
@@ -48,12 +50,14 @@ class Line:
 
         self.now = self.new_waiter = refuse
         self.submit = lambda _command: refuse()
+        self.refer = lambda _behavior: False
 
     def connect(self, dispatcher: Dispatcher) -> None:
         """Send calls to a node from now on."""
         self.now = dispatcher.now
         self.new_waiter = dispatcher.new_waiter
         self.submit = dispatcher.submit
+        self.refer = dispatcher.refer
 
 
 class _Reference(msgspec.Struct, frozen=True, gc=False):

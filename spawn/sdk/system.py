@@ -88,6 +88,12 @@ class System:
 
     def _take_in(self, cls: type[Actor[Any, Any]]) -> Callable[[str | None], Any]:
         if not (self._open and is_actor_type(cls)):
+            if is_actor_type(cls) and self._line.refer(behavior := ClassBehavior(cls)):
+                # Another node hosts it: it is called by name.
+                make = self._makers[cls] = reference_maker(
+                    self._line, behavior.type, behavior.settings.named_id, behavior.plans
+                )
+                return make
             name = getattr(cls, "__name__", repr(cls))
             known = ", ".join(behavior.type for behavior in self._behaviors.values())
             raise UnknownType(

@@ -10,6 +10,7 @@ from typing import Final, NoReturn, Self
 from eventstore.log import TopicSettings
 from eventstore.memory_log import MemoryLog
 from eventstore.memory_snapshots import MemorySnapshots
+from spawn.core.behavior import Behavior
 from spawn.core.commands import Command
 from spawn.core.ids import topic_of
 from spawn.core.ingress import Awaiter
@@ -147,6 +148,9 @@ class _Ended:
 
     def submit(self, command: Command) -> None:
         self._refuse()
+
+    def refer(self, behavior: Behavior) -> bool:
+        return False
 
     def _refuse(self) -> NoReturn:
         raise Unavailable(

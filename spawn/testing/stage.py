@@ -17,6 +17,7 @@ from eventstore.memory_log import MemoryLog
 from eventstore.memory_snapshots import MemorySnapshots
 from eventstore.records import Outcome as RecordOutcome
 from spawn.core.actors import UNLOADED, Actor, Entry
+from spawn.core.behavior import Behavior
 from spawn.core.commands import Command
 from spawn.core.decision import Decision
 from spawn.core.ids import topic_of
@@ -117,6 +118,9 @@ class Stage:
 
     def submit(self, command: Command) -> None:
         self._sent.append(command)
+
+    def refer(self, behavior: Behavior) -> bool:
+        return False
 
     # --- the past --------------------------------------------------------------------------------
 

@@ -18,12 +18,14 @@ from eventstore.codec import (
     SHIPPED,
     ClaimBody,
     SchemaEntry,
+    TopicEntry,
     decode_claim_body,
     decode_commit_body,
     decode_schema_entry,
     encode_claim_body,
     encode_commit_body,
     encode_schema_entry,
+    encode_topic_entry,
     read_effect,
 )
 from eventstore.errors import UnknownSchema, UnreadableBody, UnreadablePrefix
@@ -40,7 +42,13 @@ from eventstore.records import (
     encode_claim,
     encode_commit,
 )
-from eventstore.schema_topic import body_writers, platform_entries, read_schemas, write_schemas
+from eventstore.schema_topic import (
+    body_writers,
+    platform_entries,
+    read_schema_topic,
+    read_schemas,
+    write_schemas,
+)
 from schemas import (
     PlatformSchema,
     differences,
@@ -54,7 +62,7 @@ LOGS = Path(__file__).parent / "logs"
 TOPIC = "spawn.shop._schemas"
 AT = TopicPartition(TOPIC, 0)
 EVENT = ("Put", b"12345678", b"\x02a")
-BODIES = ["claim_body", "commit_body", "schema_entry"]
+BODIES = ["claim_body", "commit_body", "schema_entry", "topic_entry"]
 
 
 def next_schema(name: str, **field: Any) -> PlatformSchema:
@@ -144,6 +152,43 @@ async def test_an_entry_that_nobody_explains_is_refused_with_its_place() -> None
         await read_schemas(log, TOPIC)
 
 
+@pytest.mark.parametrize("order", [1, -1])
+async def test_what_the_next_release_says_of_topics_is_read_too(order: int) -> None:
+    """Its schema stands in the topic; who wants schemas only does not need it."""
+    log = MemoryLog()
+    await log.create({TOPIC: TopicSettings(partitions=1, compacted=True)})
+    schema = next_schema("topic_entry")
+    theirs = {"topic": "spawn.shop.Cart", "type": "Cart", "partitions": 4, "mood": "glad"}
+    records = [
+        LogRecord(b"/body/topic_entry/1", encode_schema_entry(entry_of(schema))),
+        LogRecord(b"_topic/spawn.shop.Cart/Cart", written(schema, theirs)),
+    ]
+    await log.append(AT, records[::order], 0)
+    assert await read_schema_topic(log, TOPIC) == (
+        [entry_of(schema)],
+        [TopicEntry("spawn.shop.Cart", "Cart", 4)],
+    )
+
+
+async def test_an_entry_of_a_topic_that_nobody_explains_disturbs_no_reading_of_schemas() -> None:
+    """Nodes that run read schemas; one that starts is refused, with the place."""
+    log = MemoryLog()
+    await log.create({TOPIC: TopicSettings(partitions=1, compacted=True)})
+    schema = next_schema("topic_entry")
+    value = written(schema, {"topic": "t", "type": "Cart", "partitions": 4})
+    garbled = encode_topic_entry(TopicEntry("t", "Order", 4))[:-1]
+    await write_schemas(log, TOPIC, platform_entries(), 0)
+    _, end = await log.bounds(AT)
+    await log.append(AT, [LogRecord(b"_topic/t/Cart", value)], 0)
+    assert await read_schemas(log, TOPIC) == platform_entries()
+    with pytest.raises(UnknownSchema, match=f"_schemas/0@{end}"):
+        await read_schema_topic(log, TOPIC)
+    await log.append(AT, [LogRecord(b"_topic/t/Cart", None), LogRecord(b"_topic/t/O", garbled)], 0)
+    assert await read_schemas(log, TOPIC) == platform_entries()
+    with pytest.raises(UnreadableBody, match=f"_schemas/0@{end + 2}.*topic_entry"):
+        await read_schema_topic(log, TOPIC)
+
+
 def test_a_schema_under_the_wrong_fingerprint_is_refused() -> None:
     """Bodies read with it would be misread."""
     entry = entry_of(next_schema("commit_body"))
@@ -194,6 +239,7 @@ def test_every_schema_of_the_package_is_read_by_today_s() -> None:
         ("claim_body", "65ae293b84ebfb63"),
         ("commit_body", "5d24cfc687b8ce84"),
         ("schema_entry", "b213506f05f119bf"),
+        ("topic_entry", "18c5b9fd118f6865"),
     ],
 )
 def test_a_schema_that_changes_leaves_the_one_before_in_the_package(

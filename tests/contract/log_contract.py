@@ -206,9 +206,30 @@ class LogContract:
         assert len(others) in range(0, 21, 2)
         assert set(others) <= {b"lost"}
 
+    async def test_appends_go_one_way_while_nothing_happens(
+        self, log: EventLog, at: TopicPartition
+    ) -> None:
+        """So the owner need not read again what it wrote; reads don't change it either."""
+        await log.append(at, batch("a"), TIME_MS)
+        way = log.way(at)
+        for _ in range(3):
+            await log.append(at, batch("b"), TIME_MS)
+            await read(log, at, 0, 1)
+        assert log.way(at) == way
+        assert log.way(TopicPartition(new_topic(), 7)) == 0
+
     async def test_a_missing_topic_is_named(self, log: EventLog, at: TopicPartition) -> None:
         """By every call, and none of them creates it."""
         await self._assert_missing(log, TopicPartition(new_topic(), 0))
+
+    async def test_partitions_are_counted_for_topics_that_are_there(
+        self, log: EventLog, at: TopicPartition
+    ) -> None:
+        """A topic that is not there is left out, and not made by asking for it."""
+        missing = new_topic()
+        for _ in range(2):
+            assert await log.partitions([at.topic, missing]) == {at.topic: PARTITIONS}
+        assert await log.partitions([]) == {}
 
     async def test_a_missing_partition_is_named(self, log: EventLog, at: TopicPartition) -> None:
         """A number beyond those of the topic is as good as no topic."""

@@ -332,3 +332,23 @@ async def test_closing_leaves_time_for_an_answer(broker: ScriptedBroker) -> None
     assert await sent == 1
     async with asyncio.timeout(1):
         await closing
+
+
+async def test_appends_that_go_another_way_show_it(log: KafkaLog, broker: ScriptedBroker) -> None:
+    """A connection that broke, a broker that said it does not lead; others' ways stay."""
+    await _warm_up(log, broker, A, B)
+    ways = [log.way(A), log.way(B)]
+    append = _begin(log, A)
+    (await _next(broker)).answer((_NOT_LEADER, -1))
+    (await _next(broker)).answer((0, 1))
+    assert await append == 1
+    assert log.way(A) != ways[0]
+    assert log.way(B) == ways[1]
+    ways = [log.way(A), log.way(B)]
+    append = _begin(log, A)
+    (await _next(broker)).drop()
+    with pytest.raises(LogUnavailable):
+        await append
+    await _warm_up(log, broker, A, B)
+    assert log.way(A) != ways[0]
+    assert log.way(B) != ways[1]

@@ -18,6 +18,8 @@ from spawn.core.ids import ID_BYTES_MAX
 from spawn.core.keys import KEYS_MAX
 from spawn.core.partition import Limits
 from spawn.core.residents import HISTORY_MAX
+from spawn.mesh.wire import FOLLOW_BYTES_MAX
+from spawn.routing.telling import TOLD_MAX
 from spawn.runtime.activation import HOOK_S
 from spawn.runtime.commits import LIST_BYTES_MAX
 from spawn.runtime.context import RuntimeSettings
@@ -102,6 +104,8 @@ def test_the_limits_are_those_of_the_code() -> None:
     assert f"{limits.session_numbers_max:,} numbers" in remembered
     waiting = rows["commands of one actor, waiting or uncommitted"]
     assert waiting == f"{actor.mailbox_size_max:,}"
+    assert rows["followers that other nodes have on a node"] == f"{TOLD_MAX:,}"
+    assert f"{FOLLOW_BYTES_MAX // 1024} KiB" in rows["commits on their way to one of them"]
     assert rows["calls that a node holds"] == f"{defaults['node.calls_max']:,}"
     assert f"default {defaults['kafka.partitions']}" in rows["partitions of a type"]
     assert f"{defaults['http.timeout']:g} s" in rows["how long a call waits"]

@@ -29,18 +29,36 @@ def _one(seed: int) -> int:
     return bool(report.wrong)
 
 
+def _spread(what: str, values: list[float]) -> str:
+    if not values:
+        return f"{what}: none"
+    ordered = sorted(values)
+    shown = [ordered[min(int(len(ordered) * part), len(ordered) - 1)] for part in (0.5, 0.9, 0.99)]
+    middle, most, nearly = shown
+    return (
+        f"{what} {middle:.2f} / {most:.2f} / {nearly:.2f} / {ordered[-1]:.2f} s "
+        f"(p50 / p90 / p99 / max of {len(ordered)})"
+    )
+
+
 def _many(first: int, count: int, jobs: int) -> int:
     began = time.monotonic()
     coverage: Counter[str] = Counter()
     losses: Counter[str] = Counter()
     failed: list[Report] = []
     operations = told = 0
+    unowned: list[float] = []
+    failovers: list[float] = []
+    pauses: list[float] = []
     with ProcessPoolExecutor(jobs) as pool:
         for report in pool.map(_quiet_seed, range(first, first + count), chunksize=4):
             coverage.update(report.coverage)
             operations += report.operations
             told += report.told
             losses.update(report.losses)
+            unowned += [report.unowned_s] if report.unowned_s is not None else []
+            failovers += [report.failover_s] if report.failover_s is not None else []
+            pauses += [report.pause_s] if report.pause_s is not None else []
             if report.wrong:
                 failed.append(report)
                 print(f"seed {report.seed} FAILED: {report.wrong[0]}", flush=True)
@@ -49,6 +67,11 @@ def _many(first: int, count: int, jobs: int) -> int:
     print(f"{count} seeds in {seconds:.0f} s, {operations} operations, {told} with known outcome")
     print("faults: " + ", ".join(f"{name} {times}" for name, times in sorted(coverage.items())))
     print("lost by the log: " + ", ".join(f"{n} {times}" for n, times in sorted(losses.items())))
+    print("members: " + "; ".join((
+        _spread("unowned after healing", unowned),
+        _spread("failover", failovers),
+        _spread("longest call of a planned stop and start", pauses),
+    )))  # fmt: skip
     print(f"{count - len(failed)} passed, {len(failed)} failed")
     return bool(failed)
 

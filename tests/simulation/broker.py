@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import AsyncIterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from eventstore.errors import LogRefused, LogUnavailable
 from eventstore.log import LogRecord, TopicPartition
+from eventstore.records import Claim, decode_prefix
 
 if TYPE_CHECKING:
     from tests.simulation.loop import Process
@@ -53,7 +55,11 @@ class Broker:
         self.records: dict[TopicPartition, list[Kept]] = {at: [] for at in partitions}
         self.old_ends: dict[TopicPartition, int] = {}
         """Partitions whose end is told by a leader that was deposed: an old one."""
+        self.claims: list[tuple[float, TopicPartition]] = []
+        """When a claim was stored."""
         self.truncated: set[TopicPartition] = set()
+        self.ways: Counter[TopicPartition] = Counter()
+        """Changes of the partitions' leaders."""
 
     def store(self, at: TopicPartition, batch: Sequence[LogRecord], time_ms: int) -> int:
         """Append a batch whole."""
@@ -61,6 +67,8 @@ class Broker:
         base = len(records)
         for record in batch:
             records.append(Kept(len(records), record.key, record.value, time_ms))
+            if record.key is None and isinstance(decode_prefix(record.value), Claim):
+                self.claims.append((self._world.loop.now, at))
         self._world.note(f"stored {at} {base}+{len(batch)}")
         return base
 
@@ -69,6 +77,7 @@ class Broker:
         records = self.records[at]
         del records[max(1, len(records) - count) :]
         self.truncated.add(at)
+        self.ways[at] += 1
         self._world.note(f"truncated {at} to {len(records)}")
 
     def shown_end(self, at: TopicPartition) -> int:
@@ -83,6 +92,11 @@ class NodeLog:
     def __init__(self, world: World, process: Process) -> None:
         self._world = world
         self._process = process
+        self._ways: dict[TopicPartition, int] = {}
+
+    def way(self, at: TopicPartition) -> int:
+        """Return the number of the leader that the last append reached."""
+        return self._ways.get(at, 0)
 
     async def append(self, at: TopicPartition, batch: Sequence[LogRecord], time_ms: int) -> int:
         """Send a batch; wait for its offset."""
@@ -92,16 +106,18 @@ class NodeLog:
         kept = list(batch)
         fate = weather.fate(self._process, at)
 
-        def told(base: int) -> None:
+        def told(base: int, way: int) -> None:
             if not answer.done():
+                self._ways[at] = way
                 answer.set_result(base)
 
         def land() -> None:
+            way = broker.ways[at]
             base = broker.store(at, kept, time_ms)
             if fate is Fate.TWICE:
                 base = broker.store(at, kept, time_ms)
             if fate is not Fate.UNACKNOWLEDGED and fate is not Fate.LATE:
-                world.later(weather.answer_delay(self._process), lambda: told(base))
+                world.later(weather.answer_delay(self._process), lambda: told(base, way))
 
         if fate is not Fate.LOST:
             late = weather.lateness() if fate is Fate.LATE else 0.0
@@ -129,6 +145,12 @@ class NodeLog:
         """Return the first offset and the end as it is shown now."""
         await self._reach()
         return 0, self._world.broker.shown_end(at)
+
+    async def partitions(self, topics: Sequence[str]) -> Mapping[str, int]:
+        """Count them."""
+        await self._reach()
+        found = Counter(at.topic for at in self._world.broker.records)
+        return {name: found[name] for name in topics if name in found}
 
     async def close(self) -> None:
         """Nothing is open."""

@@ -119,9 +119,9 @@ async def sweep(world: World) -> None:
                 if operation.action == "all":
                     continue
                 at = world.partition_of(operation.actor)
-                owner = min(world.placement.owners[at])
+                owner = world.owner(at)
                 client.send_again(operation, owner)
-        await asyncio.sleep(3.0)
+        await asyncio.sleep(1.5 if world.is_joined else 3.0)
     # Those of unknown outcome may take effect only now; nothing else may.
     unknown = sum(
         operation.outcome != "done" and operation.action != "all"

@@ -24,6 +24,9 @@ __all__ = ["Process", "SimLoop"]
 _current: contextvars.ContextVar[Process | None] = contextvars.ContextVar("process", default=None)
 
 
+_WORLD = contextvars.Context()
+
+
 class Process:
     """One process of the simulated system."""
 
@@ -31,6 +34,8 @@ class Process:
         """`rate`: how fast its clock runs."""
         self.name = name
         self.rate = rate
+        self.context: contextvars.Context | None = None
+        """One in which it is the current one."""
         self.is_frozen = False
         self.is_dead = False
         self.frozen_at = self.frozen_s = 0.0
@@ -103,6 +108,20 @@ class SimLoop(asyncio.BaseEventLoop):
         """Start a process's first task."""
         with self.inside(process):
             return self.create_task(work)
+
+    def soon_inside(self, process: Process, work: Callable[[], object]) -> None:
+        """Run something as a process, as `inside` and `call_soon` do, for less."""
+        if process.context is None:
+            with self.inside(process):
+                process.context = contextvars.copy_context()
+        self._runnable.append(asyncio.Handle(work, (), self, process.context.copy()))
+
+    def world_later(self, delay: float, work: Callable[[], object]) -> None:
+        """Do something in world time, whoever lives then."""
+        when = self._global_s + delay
+        self._count += 1
+        timer = asyncio.TimerHandle(when, work, (), self, _WORLD.copy())
+        heapq.heappush(self._timers, (when, self._count, timer))
 
     def freeze(self, process: Process) -> None:
         """Let it run nothing more until `thaw`."""

@@ -14,12 +14,10 @@ from spawn.runtime.placement import Everything
 from tests.simulation import checks
 
 if TYPE_CHECKING:
-    from spawn.mesh.link import Ended, Link, Receiver
-    from spawn.mesh.wire import Message
-    from tests.simulation.loop import Process, SimLoop
+    from tests.simulation.loop import Process
     from tests.simulation.world import World
 
-__all__ = ["InProcess", "NoCollector", "NodeClock", "NodePlacement", "NodeStore", "SimPlacement"]
+__all__ = ["NoCollector", "NodeClock", "NodePlacement", "NodeStore", "SimPlacement"]
 
 
 class SimPlacement:
@@ -95,29 +93,6 @@ class NodeClock:
     def time_us(self) -> int:
         """Return the wall clock, which jumps."""
         return self._world.wall_us(self._name)
-
-
-class InProcess:
-    """Hands on what links bring, within the process that they are of: frozen, it takes nothing."""
-
-    def __init__(self, loop: SimLoop, process: Process, receiver: Receiver) -> None:
-        self._loop, self._process, self._receiver = loop, process, receiver
-
-    def opened(self, link: Link) -> None:
-        """Both ends have greeted."""
-        self._soon(self._receiver.opened, link)
-
-    def received(self, link: Link, messages: Sequence[Message]) -> None:
-        """Take a frame's messages."""
-        self._soon(self._receiver.received, link, messages)
-
-    def ended(self, link: Link, ended: Ended) -> None:
-        """The link is over."""
-        self._soon(self._receiver.ended, link, ended)
-
-    def _soon(self, work: Any, *arguments: Any) -> None:
-        with self._loop.inside(self._process):
-            self._loop.call_soon(work, *arguments)
 
 
 class NoCollector:

@@ -1,6 +1,8 @@
 """What befalls a simulated system: faults drawn from a seed, a mixture of its own for each (swarm).
 
 `Weather` is asked by whatever moves bytes; the faults of the plan set its switches for a while.
+
+Over 400 lines: each kind of fault is a small function here, and there are many.
 """
 
 from __future__ import annotations
@@ -18,10 +20,12 @@ if TYPE_CHECKING:
     from tests.simulation.loop import Process
     from tests.simulation.world import World
 
-__all__ = ["FAULTS", "Weather", "plan_faults"]
+__all__ = ["FAULTS", "HEAL_S", "JOINED_HEAL_S", "MEMBER_FAULTS", "Weather", "plan_faults"]
 
 HEAL_S: Final = 40.0
 """From here on nothing bad begins, and everything has ended."""
+JOINED_HEAL_S: Final = 20.0
+"""The same where nodes are members: they take more steps a second, and more is looked at later."""
 
 
 class Weather:
@@ -35,6 +39,11 @@ class Weather:
         """Processes whose batches do not arrive (`both`, `there`), or whose answers (`back`)."""
         self.cut_ways: dict[tuple[str, str], None] = {}
         """(from, to) of nodes between which nothing goes."""
+        self.lost_ways: dict[tuple[str, str], None] = {}
+        """On which something was lost: a connection there goes on no more."""
+        self.keeps_order: Callable[[], float] | None = None
+        """The time, if frames between nodes keep their order, as TCP's do."""
+        self._arrivals: dict[tuple[str, str], float] = {}
         self.slow: dict[TopicPartition, float] = {}
         self.slow_answers: dict[Process, float] = {}
         self.lossy = self.repeating = 0.0
@@ -74,9 +83,15 @@ class Weather:
 
     def frame(self, delivery: Delivery) -> Sequence[float]:
         """Draw when the copies of what goes between two nodes arrive; none: it is lost."""
-        if (delivery.source, delivery.target) in self.cut_ways:
+        if (way := (delivery.source, delivery.target)) in self.cut_ways:
+            self.lost_ways[way] = None
             return ()
-        return [self._dice.uniform(0.0003, 0.003)]
+        delay_s = self._dice.uniform(0.0003, 0.003)
+        if self.keeps_order is not None:
+            now, last = self.keeps_order(), self._arrivals.get(way, 0.0)
+            arrives = self._arrivals[way] = max(now + delay_s, last + 1e-6)
+            delay_s = arrives - now
+        return [delay_s]
 
     def message(self) -> list[float]:
         """Draw when the copies of a message between client and node arrive; none: it is lost."""
@@ -166,8 +181,11 @@ def cut_between(world: World, dice: random.Random) -> Callable[[], None]:
     world.weather.cut_ways.update(dict.fromkeys(ways))
 
     def end() -> None:
+        lost = [world.weather.lost_ways.pop(way, 0) is None for way in ways]
         for way in ways:
             world.weather.cut_ways.pop(way, None)
+        if world.is_joined and any(lost):
+            world.network.reset(one, other)
 
     return end
 
@@ -268,6 +286,93 @@ def truncation(world: World, dice: random.Random) -> Callable[[], None]:
     return _nothing
 
 
+def stop(world: World, dice: random.Random) -> Callable[[], None]:
+    """A planned stop of a node, and a start with a new id."""
+    name = dice.choice(world.node_names)
+    assert world.members is not None
+    world.members.stop(name)
+    return lambda: world.start(name)
+
+
+def group_away(world: World, dice: random.Random) -> Callable[[], None]:
+    """The group's coordinator answers nobody; at times it has forgotten all when it is back."""
+    assert world.members is not None
+    groups = world.members.groups
+    groups.is_down = True
+
+    def end() -> None:
+        groups.is_down = False
+        if dice.random() < 0.3:
+            for member_id in groups.names():
+                groups.expel(member_id)
+
+    return end
+
+
+def expelled(world: World, dice: random.Random) -> Callable[[], None]:
+    """A member's session runs out, though it lives."""
+    assert world.members is not None
+    if names := world.members.groups.names():
+        world.members.groups.expel(dice.choice(names))
+    return _nothing
+
+
+def slow_group(world: World, dice: random.Random) -> Callable[[], None]:
+    """Each answer of the coordinator takes its time, so a rebalance does."""
+    assert world.members is not None
+    groups = world.members.groups
+    groups.slow_s = dice.choice([0.3, 1.0, 3.0])
+
+    def end() -> None:
+        groups.slow_s = 0.0
+
+    return end
+
+
+def misassigned(world: World, dice: random.Random) -> Callable[[], None]:
+    """Some nodes act by an assignment that the group did not make, or made long ago."""
+    assert world.members is not None
+    members = world.members
+    names = dice.sample(world.node_names, dice.randint(1, len(world.node_names)))
+    for name in names:
+        members.misassign(name, dice)
+
+    def end() -> None:
+        for name in names:
+            members.rejoin(name)
+
+    return end
+
+
+def alone(world: World, dice: random.Random) -> Callable[[], None]:
+    """A node and all others do not hear each other; all reach the log."""
+    name = dice.choice(world.node_names)
+    others = [other for other in world.node_names if other != name]
+    ways = [way for other in others for way in ((name, other), (other, name))]
+    world.weather.cut_ways.update(dict.fromkeys(ways))
+
+    def end() -> None:
+        for way in ways:
+            world.weather.cut_ways.pop(way, None)
+            world.weather.lost_ways.pop(way, None)
+        for other in others:
+            world.network.reset(name, other)
+
+    return end
+
+
+MEMBER_FAULTS: Final[dict[str, tuple[Fault, tuple[float, float]]]] = {
+    "stop": (stop, (0.1, 4.0)),
+    "group away": (group_away, (0.5, 10.0)),
+    "expelled": (expelled, (0.1, 0.2)),
+    "slow group": (slow_group, (1.0, 8.0)),
+    "misassigned": (misassigned, (0.5, 6.0)),
+    "alone": (alone, (0.3, 6.0)),
+    "zombie": (freeze, (0.6, 4.0)),
+}
+"""As `FAULTS`, of nodes that are members of a cluster."""
+
+
 FAULTS: Final[dict[str, tuple[Fault, tuple[float, float]]]] = {
     "kill": (kill, (0.1, 4.0)),
     "kill all": (kill_all, (0.1, 2.0)),
@@ -303,17 +408,28 @@ _SHARP: Final = (
 
 
 _ALL: Final = tuple(name for name in FAULTS if name != "truncation")
+_DECREED: Final = ("zombie", "slow answers", "claim race", "move")
+"""What the world's decrees do."""
+_JOINED: Final = (*(name for name in _ALL if name not in _DECREED), *MEMBER_FAULTS)
+_JOINED_SHARP: Final = (
+    *("zombie", "slow log", "misassigned", "stop", "freeze", "kill", "alone", "cut between nodes"),
+    *("cut from log", "append lost", "append unacknowledged"),
+)
 
 
-def plan_faults(dice: random.Random, *, sharp: bool, loses: bool) -> list[tuple[float, str, float]]:
+def plan_faults(
+    dice: random.Random, heal_s: float, *, sharp: bool, loses: bool, joined: bool
+) -> list[tuple[float, str, float]]:
     """Draw (start, name, duration): a few kinds for each seed, so that each is met thickly."""
-    kinds = dice.sample(_SHARP if sharp else _ALL, dice.randint(2, 5 if sharp else 6))
+    all_kinds = (_JOINED_SHARP if sharp else _JOINED) if joined else (_SHARP if sharp else _ALL)
+    kinds = dice.sample(all_kinds, dice.randint(2, 5 if sharp else 6))
     plan = []
     if loses:
-        plan.append((dice.uniform(5.0, 30.0), "truncation", 0.1))
+        plan.append((dice.uniform(5.0, heal_s * 0.75), "truncation", 0.1))
     for _ in range(dice.randint(12, 30) if sharp else dice.randint(5, 14)):
         name = dice.choice(kinds)
-        shortest, longest = FAULTS[name][1]
-        start = dice.uniform(1.0, HEAL_S - 2)
-        plan.append((start, name, min(dice.uniform(shortest, longest), HEAL_S - start)))
+        table = MEMBER_FAULTS if joined and name in MEMBER_FAULTS else FAULTS
+        shortest, longest = table[name][1]
+        start = dice.uniform(1.0, heal_s - 2)
+        plan.append((start, name, min(dice.uniform(shortest, longest), heal_s - start)))
     return sorted(plan)

@@ -32,8 +32,16 @@ from tests.simulation import checks
 from tests.simulation.broker import Broker, NodeLog
 from tests.simulation.clients import Client
 from tests.simulation.loop import Process, SimLoop
-from tests.simulation.node_ports import InProcess, NoCollector, NodeClock, NodeStore, SimPlacement
-from tests.simulation.weather import FAULTS, HEAL_S, Weather, plan_faults
+from tests.simulation.members import Members
+from tests.simulation.node_ports import NoCollector, NodeClock, NodeStore, SimPlacement
+from tests.simulation.weather import (
+    FAULTS,
+    HEAL_S,
+    JOINED_HEAL_S,
+    MEMBER_FAULTS,
+    Weather,
+    plan_faults,
+)
 from tests.unit.core.harness import Lists
 
 __all__ = ["Report", "World", "run_seed"]
@@ -63,6 +71,12 @@ class Report:
     coverage: dict[str, int] = field(default_factory=dict)
     losses: dict[str, int] = field(default_factory=dict)
     """Truncated partitions: `harmless`, `stopped`, `missed`."""
+    unowned_s: float | None = None
+    """Of nodes that are members: the longest time that a partition had no owner after healing."""
+    failover_s: float | None = None
+    """How long the partitions of a node that was killed at last were unowned."""
+    pause_s: float | None = None
+    """The longest call while a node was stopped and started as planned."""
 
 
 class World:
@@ -73,7 +87,9 @@ class World:
         self.dice = dice = random.Random(seed)
         self.loop = SimLoop(random.Random(dice.random()))
         self.weather = Weather(random.Random(dice.random()))
-        nodes = dice.randint(3, 5)
+        self.is_joined = seed % 2 == 0
+        """Nodes are members of a cluster; in the other seeds the world says who owns what."""
+        nodes = dice.choice([3, 3, 4, 4, 5]) if self.is_joined else dice.randint(3, 5)
         self.node_names = [f"n{number}" for number in range(nodes)]
         self.partitions = [TopicPartition(_TOPIC, number) for number in range(4)]
         self.is_sharp = dice.random() < 0.22
@@ -81,20 +97,28 @@ class World:
         self.loses = dice.random() < 0.06
         """The log will lose what it acknowledged: the partition must stop."""
         self.actors = [f"a{number}" for number in range(dice.choice([4, 8, 16]))]
+        if self.is_joined:
+            self.weather.keeps_order = lambda: self.loop.now
+        self.heal_s = JOINED_HEAL_S if self.is_joined else HEAL_S
         self.mix = dice.choice([(70, 15, 8, 7), (30, 60, 5, 5), (50, 40, 5, 5)])
         self.pause_s = dice.choice([0.3, 0.8])
         self.operations = 200
         if self.is_sharp:
             self.mix, self.pause_s, self.operations = (30, 66, 2, 2), 0.12, 650
+        if self.is_joined:
+            self.operations = self.operations * 5 // 8
         self.type_settings = TypeSettings(
             idle_timeout_s=dice.choice([2, 5, 600]),
             history_interval=4,
             strict_reads=dice.random() < 0.2,
         )
-        self.broker = Broker(self, self.partitions)
+        self.members = Members(self, _TOPIC, len(self.partitions)) if self.is_joined else None
+        own = [] if self.members is None else [self.members.roll]
+        self.broker = Broker(self, [*self.partitions, *own])
         self.store = MemorySnapshots()
         self._copies: list[MemoryCopy] = []
         self.network = MemoryNetwork(self.later, lambda: self.loop.now, self.weather.frame)
+        self.network.run_at = self._run_at
         self.placement = SimPlacement(self.node_names, self.partitions)
         self.wall_offsets_us: dict[str, int] = {}
         self.rates = {name: dice.choice([1.0, 1.0, 0.96, 1.04]) for name in self.node_names}
@@ -134,8 +158,7 @@ class World:
 
     def later(self, delay: float, work: Callable[[], Any]) -> None:
         """Do something in world time, whoever lives then."""
-        with self.loop.inside(None):
-            self.loop.call_later(delay, work)
+        self.loop.world_later(delay, work)
 
     def wall_us(self, name: str) -> int:
         """Return what the wall clock of a process says."""
@@ -150,6 +173,14 @@ class World:
         self._starts += 1
         process = Process(f"{name}.{self._starts}", self.rates[name])
         dice = random.Random(self.dice.random())
+        log, store = NodeLog(self, process), NodeStore(self, process)
+        routers: list[Router] = []
+
+        def route(dispatcher: NodeDispatcher) -> Router:
+            time_us, new_id = partial(self.wall_us, name), lambda: dice.randbytes(16)
+            routers.append(Router(dispatcher, self.loop.time, dice.random, time_us, new_id))
+            return routers[0]
+
         with self.loop.inside(process):
             node = Node(
                 NodePlan(
@@ -157,8 +188,8 @@ class World:
                     endpoint=name,
                     behaviors=[Lists(self.type_settings)],
                     topics={_TOPIC: len(self.partitions)},
-                    log=NodeLog(self, process),
-                    store=NodeStore(self, process),
+                    log=log,
+                    store=store,
                     settings=RuntimeSettings(
                         flush_interval_s=dice.choice([0.5, 2.0, 5.0]), sweep_s=0.1
                     ),
@@ -169,27 +200,33 @@ class World:
                     # What user code takes in real time decides where it runs: no matter here.
                     stopwatch=float,
                     collector=NoCollector(),
-                    route=partial(self._route, name, process, dice),
+                    route=route,
                 )
             )
+            router, owner = routers[0], node.context.owner
+            hello = Hello(VERSION, LEAST_VERSION, _SYSTEM, owner.hex(), name, "sim")
+            router.use(self.network.join(hello, router.peers))
+            if self.members is None:
+                router.hint = lambda at: min(self.placement.owners[at])
+            else:
+                self.members.join(name, process, node, router, log, store)
         self.nodes[name] = process, node
         self.note(f"started {process}")
-        self.loop.start(process, self._run_node(name, process, node))
+        run = self._run_node if self.members is None else self.members.run
+        self.loop.start(process, run(name, process, node))
 
-    def _route(
-        self, name: str, process: Process, dice: random.Random, dispatcher: NodeDispatcher
-    ) -> Router:
-        router = Router(
-            dispatcher,
-            self.loop.time,
-            dice.random,
-            partial(self.wall_us, name),
-            lambda: dice.randbytes(16),
-        )
-        router.hint = lambda at: min(self.placement.owners[at])
-        hello = Hello(VERSION, LEAST_VERSION, _SYSTEM, dice.randbytes(16).hex(), name, "sim")
-        router.use(self.network.join(hello, InProcess(self.loop, process, router.peers)))
-        return router
+    def _run_at(self, endpoint: str, work: Callable[[], None]) -> None:
+        found = self.nodes.get(endpoint)
+        if found is None:
+            work()
+        else:
+            self.loop.soon_inside(found[0], work)
+
+    def owner(self, at: TopicPartition) -> str:
+        """Return the node that should serve a partition, or does."""
+        if self.members is None:
+            return min(self.placement.owners[at])
+        return self.members.server(at) or self.node_names[0]
 
     async def _run_node(self, name: str, process: Process, node: Node) -> None:
         try:
@@ -213,6 +250,18 @@ class World:
             self._graves.append(found[0])
             self.note(f"killed {found[0]}")
 
+    def left(self, name: str, process: Process) -> None:
+        """A node takes no calls any more: it is about to end as planned."""
+        if self.process_of(name) is process:
+            del self.nodes[name]
+
+    def ended(self, name: str, process: Process) -> None:
+        """A node's process has ended by itself."""
+        self.left(name, process)
+        if name not in self.nodes and not process.is_dead:
+            self.network.kill(name)
+        self.note(f"ended {process}")
+
     def process_of(self, name: str) -> Process | None:
         """Return the process that runs as a node now."""
         found = self.nodes.get(name)
@@ -230,7 +279,11 @@ class World:
     def guess(self, at: TopicPartition, dice: random.Random) -> str:
         """Return a node to ask: at times one that should own the partition."""
         if dice.random() < 0.3:
-            return dice.choice(sorted(self.placement.owners[at]))
+            if self.members is None:
+                return dice.choice(sorted(self.placement.owners[at]))
+            for name, (_, node) in self.nodes.items():
+                if node.dispatcher.serves(at):
+                    return name
         return dice.choice(self.node_names)
 
     def put_store_back(self) -> None:
@@ -243,7 +296,9 @@ class World:
     async def live(self) -> None:
         """Let everything happen, heal, and be looked at."""
         dice = random.Random(self.dice.random())
-        faults = plan_faults(dice, sharp=self.is_sharp, loses=self.loses)
+        faults = plan_faults(
+            dice, self.heal_s, sharp=self.is_sharp, loses=self.loses, joined=self.is_joined
+        )
         for start, name, duration in faults:
             self.later(start, partial(self._befall, name, duration))
         for name in self.node_names:
@@ -257,12 +312,15 @@ class World:
             self.loop.start(client._process, client.run(self.operations // count))
             for client in self.clients
         ]
-        while self.loop.now < HEAL_S:
+        while self.loop.now < self.heal_s:
             await asyncio.sleep(_LOOK_S)
             self._copies = [*self._copies[-5:], self.store.copy()]
             self.wrongs += checks.owners_know_the_fold(self)
         self._heal()
-        await asyncio.sleep(_HEALED_S)
+        if self.members is None:
+            await asyncio.sleep(_HEALED_S)
+        else:
+            await self.members.settle()
         self.is_closing = True
         await asyncio.wait(running, timeout=_LAST_S)
         if not all(task.done() for task in running):
@@ -270,13 +328,16 @@ class World:
         for task in running:
             if task.done() and task.exception() is not None:
                 self.wrong(f"a client failed: {task.exception()!r}")
+        if self.members is not None:
+            await dice.choice([self.members.try_kill, self.members.try_move])()
         await checks.sweep(self)
         self.wrongs += checks.everything(self)
 
     def _befall(self, name: str, duration: float) -> None:
         self.coverage[name] = self.coverage.get(name, 0) + 1
         self.note(f"fault {name} for {duration:.3f}")
-        end = FAULTS[name][0](self, self.dice)
+        kinds = MEMBER_FAULTS if self.is_joined and name in MEMBER_FAULTS else FAULTS
+        end = kinds[name][0](self, self.dice)
         self.later(duration, end)
 
     def _heal(self) -> None:
@@ -290,6 +351,8 @@ class World:
         self.weather.slow_answers.clear()
         self.broker.old_ends.clear()
         self.store.come_up()
+        if self.members is not None:
+            self.members.groups.is_down, self.members.groups.slow_s = False, 0.0
         for process, _ in self.nodes.values():
             if process.is_frozen:
                 self.loop.thaw(process)
@@ -314,6 +377,7 @@ def run_seed(seed: int, shown: Callable[[str], None] | None = None) -> Report:
     except RuntimeError as error:
         world.wrong(f"the simulation stopped: {error}")
     world.wrongs += [f"nobody took: {failure}" for failure in world.loop.failures]
+    members = world.members
     done = [each for client in world.clients for each in client.operations]
     return Report(
         seed,
@@ -325,4 +389,5 @@ def run_seed(seed: int, shown: Callable[[str], None] | None = None) -> Report:
         world.loop.steps,
         dict(world.coverage),
         dict(world.losses),
+        *((members.unowned_s, members.failover_s, members.pause_s) if members else ()),
     )

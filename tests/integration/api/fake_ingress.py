@@ -160,6 +160,9 @@ class FakeIngress:
     def describe(self) -> Sequence[TypeServed]:
         return [TypeServed("Counter", TOPIC, 4, "", (ADD, TOTAL), DESCRIPTION)]
 
+    def elsewhere_types(self) -> Mapping[str, tuple[str, int]]:
+        return {}
+
     def log_time_us(self, actor_type: str, actor_id: str) -> int:
         return TIME_US if actor_type in self.types() else 0
 

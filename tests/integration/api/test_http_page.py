@@ -6,6 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
+from tests.integration.api.fake_view import FakeView
 from tests.integration.api.wire import Reply, Wire, serving
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "http.md"
@@ -47,7 +48,7 @@ async def test_every_block_answers_what_it_shows() -> None:
     parts = [part for block in blocks for part in re.split(r"(?m)^\$ ", block)[1:]]
     commands = [part.split("\n", 1) for part in parts]
     assert len(commands) >= 9
-    async with serving() as served:
+    async with serving(view=FakeView()) as served:
         for command, shown in commands:
             printed = await curl(served.wire, command)
             assert printed.rstrip("\n") == shown.rstrip("\n"), command

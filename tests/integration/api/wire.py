@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 from spawn.api import Access, HttpLimits, HttpServer
+from spawn.core.system_view import SystemView
 from tests.integration.api.fake_ingress import FakeIngress
 
 
@@ -108,7 +109,11 @@ async def connect(port: int) -> AsyncIterator[Wire]:
 
 @asynccontextmanager
 async def serving(
-    limits: HttpLimits | None = None, *, express: bool = True, access: Access | None = None
+    limits: HttpLimits | None = None,
+    *,
+    express: bool = True,
+    access: Access | None = None,
+    view: SystemView | None = None,
 ) -> AsyncIterator[Served]:
     """Serve a fake ingress on a free port, with one connection open; `h` is a name of it."""
     ingress = FakeIngress()
@@ -119,6 +124,7 @@ async def serving(
         limits=limits,
         access=access or Access(allowed_hosts=["h"]),
         express=express,
+        view=view,
     )
     await server.start()
     try:

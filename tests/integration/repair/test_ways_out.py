@@ -237,7 +237,11 @@ class WaysOut:
             node = await nodes.start(SYSTEM=system).serving()
             await add(node, "a", 5)
             await node.stop()
-        assert (await spawn(nodes, "repair", "drop-type", "Counter")).code == 6
+        # The embedded broker counts a node that left while it joined until its session is over.
+        async with asyncio.timeout(60):
+            while (unsure := await spawn(nodes, "repair", "drop-type", "Counter")).code == 1:
+                assert "[repair-refused]" in unsure.err
+        assert unsure.code == 6
         wrong = await spawn(nodes, "repair", "drop-type", "Conter", "--yes")
         assert (wrong.code, "did you mean `Counter`" in wrong.err) == (4, True), wrong.err
         done = await spawn(nodes, "repair", "drop-type", "Counter", "--yes")

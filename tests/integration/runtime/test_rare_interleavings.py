@@ -12,14 +12,14 @@ import pytest
 from eventstore.errors import UnreadableBody
 from eventstore.log import LogRecord, TopicPartition, TopicSettings
 from eventstore.memory_log import Fault, MemoryLog
-from eventstore.records import Release, decode_prefix
+from eventstore.records import Claim, Commit, Release, decode_prefix
 from eventstore.rows import ActorName, Loaded
 from spawn.core.behavior import ActionInfo, TypeSettings
 from spawn.core.commands import Command
 from spawn.core.decision import EventData
 from spawn.core.keys import digest_key
 from spawn.core.partition import Partition, Phase
-from spawn.errors import ActorParked, OutcomeUnknown, PartitionStopped, StartRefused
+from spawn.errors import ActorParked, OutcomeUnknown, PartitionStopped
 from spawn.runtime import appends
 from spawn.runtime.activation import Activation
 from spawn.runtime.node import Node
@@ -162,18 +162,54 @@ async def test_a_claim_of_an_earlier_attempt_that_lands_late_is_ones_own(
         assert await add(node, 2) == 2
 
 
-async def test_a_topic_with_commits_of_a_type_not_served_is_refused() -> None:
+async def test_a_partition_with_commits_of_a_type_not_served_stops_alone() -> None:
     """A checkpoint that passes them would lose them for the node that serves both types."""
-    cluster = Cluster()
-    await cluster.log.create({TOPIC: TopicSettings(partitions=1)})
-    other = Lists(TypeSettings(topic="List"), "Other")
-    both = Node(replace(cluster.plan(Lists()), behaviors=[Lists(), other]))
+    cluster = Cluster(partitions=2)
+    await cluster.log.create({TOPIC: TopicSettings(partitions=2)})
+    await cluster.log.create({"spawn.test.Third": TopicSettings(partitions=1)})
+    other, third = Lists(TypeSettings(topic="List"), "Other"), Lists(TypeSettings(), "Third")
+    topics = {TOPIC: 2, "spawn.test.Third": 1}
+    both = Node(replace(cluster.plan(Lists()), behaviors=[Lists(), other, third], topics=topics))
     async with both.running() as node:
         await both.serving.wait()
         await node.invoke(call("add", b"1", type="Other"))
-    with pytest.raises(StartRefused, match=r"type Other \(offset 1\)"):
-        async with cluster.node():
-            pass
+        for actor in "abcdef":
+            await add(node, 1, actor)
+    place = place_of_commits_of(cluster, b"Other")
+    alone = Node(replace(cluster.plan(Lists()), behaviors=[Lists(), third], topics=topics))
+    async with alone.running() as node:
+        await alone.serving.wait()
+        phases = {
+            TopicPartition(p.topic, p.partition): p.phase for p in node.statistics().partitions
+        }
+        assert phases.pop(place) != "active"
+        assert set(phases.values()) == {"active"}
+        answers = await asyncio.gather(
+            *(add(node, 2, actor) for actor in "abcdef"),
+            node.invoke(call("add", b"1", type="Third")),
+            return_exceptions=True,
+        )
+        stopped = [each for each in answers if isinstance(each, PartitionStopped)]
+        assert 0 < len(stopped) < 6
+        assert "commits of type Other" in stopped[0].message
+        assert "start this one with all of them" in stopped[0].hint
+        assert not any(isinstance(each, Exception) for each in answers if each not in stopped)
+    claims = [decode_prefix(stored.value) for stored in cluster.log.records(place)]
+    assert sum(isinstance(each, Claim) for each in claims) == 1, "nothing was written there"
+    again = Node(replace(cluster.plan(Lists()), behaviors=[Lists(), other, third], topics=topics))
+    async with again.running() as node:
+        await again.serving.wait()
+        assert (await node.invoke(call("add", b"2", type="Other"))).revision == 2
+
+
+def place_of_commits_of(cluster: Cluster, actor_type: bytes) -> TopicPartition:
+    """Return the partition of List's topic that holds commits of a type."""
+    for at in (AT, AT._replace(partition=1)):
+        for stored in cluster.log.records(at):
+            prefix = decode_prefix(stored.value)
+            if isinstance(prefix, Commit) and prefix.type == actor_type:
+                return at
+    raise AssertionError("there is none")
 
 
 class SlowReads(Lists):

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from eventstore.codec import ClaimBody, encode_claim_body
 from eventstore.fencing import Fence
 from eventstore.log import LogRecord, TopicPartition
 from eventstore.records import Claim, decode_prefix, encode_claim
@@ -170,7 +171,8 @@ def claim_behind_its_back(cluster: Cluster, at: TopicPartition) -> None:
         assert prefix is not None
         fence.step(prefix)
     claim = Claim(b"c" * 16, fence.epoch + 1, fence.claim, fence.log_id)
-    cluster.log.put(at, LogRecord(None, encode_claim(claim, b"\0" * 16)))
+    body = encode_claim_body(ClaimBody("test", bytes(16), "http://there", "start"))
+    cluster.log.put(at, LogRecord(None, encode_claim(claim, body)))
 
 
 def test_a_loop_that_nobody_touched_yet_is_not_judged() -> None:

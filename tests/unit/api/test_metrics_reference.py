@@ -10,6 +10,7 @@ from spawn.api.metric_catalogue import CATALOGUE, FOREIGN
 from spawn.api.metrics import HttpCounts, new_registry
 from spawn.api.metrics_reference import metrics_page
 from tests.integration.api.fake_ingress import FakeIngress
+from tests.integration.api.fake_view import FakeView
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "metrics.md"
 
@@ -19,7 +20,8 @@ def scraped() -> dict[str, Metric]:
     counts = HttpCounts()
     counts.answered["invoke", 200] += 1
     counts.observe("invoke", 0.003)
-    return {metric.name: metric for metric in new_registry(FakeIngress(), counts).collect()}
+    registry = new_registry(FakeIngress(), counts, FakeView())
+    return {metric.name: metric for metric in registry.collect()}
 
 
 def test_the_page_is_current() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from examples.counter import Counter
 from spawn.client.client import Client
+from spawn.client.fleet import Address, Fleet
 from spawn.errors import (
     BodyMismatch,
     InvalidHeader,
@@ -46,7 +47,7 @@ class Wire:
                     if line.startswith(b"content-length:"):
                         await reader.readexactly(int(line.partition(b":")[2]))
                 body: bytes | None = self.types
-                if not head.startswith(b"GET /v1/types"):
+                if not head.startswith((b"GET /v1/types", b"GET /v1/owners")):
                     self.calls += 1
                     self.called.set()
                     if self.silent:
@@ -102,7 +103,8 @@ async def test_a_call_that_was_sent_once_is_unknown_though_its_node_is_gone_late
     async with Client(wire.url) as client:
         calling = asyncio.ensure_future(client.actor(Counter, "a").add.options(timeout_s=1)(1))
         await wire.called.wait()
-        client._transport._url = "http://127.0.0.1:1"  # type: ignore[union-attr]
+        nobody = "http://127.0.0.1:1"
+        client._transport._fleet = Fleet([Address(nobody, nobody)])  # type: ignore[union-attr]
         with pytest.raises(OutcomeUnknown):
             await calling
 

@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 
 from spawn.client.client import Client
+from spawn.client.fleet import Address, Fleet
 from spawn.client.transport import Request, Transport, open_session
 from spawn.errors import NodeUnreachable, NotStarted, OutcomeUnknown, SpawnError
 from spawn.runtime.clock import random_id
@@ -47,8 +48,8 @@ async def proxy() -> AsyncIterator[Proxy]:
 async def outcome_of(proxy: Proxy, *, is_read: bool) -> SpawnError:
     """Return the error of a call that ends at its deadline."""
     deadline = asyncio.get_running_loop().time() + 0.3
-    async with open_session(4, {}, True) as session:
-        transport = Transport(session, proxy.url, proxy.url, random_id)
+    async with open_session(4, True) as session:
+        transport = Transport(session, Fleet([Address(proxy.url, proxy.url)]), random_id)
         request = Request("POST", "/v1/x", b"5", deadline, "Counter/a.add", "key", is_read=is_read)
         with pytest.raises(SpawnError) as caught:
             await transport.execute(request, None, None)

@@ -105,7 +105,7 @@ class Chooser:
         ]
         self.me = everybody[number]
         self.me.standing = Standing.SERVING
-        self.choices = Choices(self.me, lambda place: self.table.get(place, Owned(0, "")), 0.0)
+        self.choices = Choices(self.me, lambda place: self.table.get(place, Owned(0, "")))
         for each in everybody:
             if each is not self.me:
                 self.choices.put(each)

@@ -34,7 +34,7 @@ class _View:
         self.nodes = [Node(id=node_id, endpoint=_at(node_id), topics={"t": 8}) for node_id in _IDS]
         me = next(node for node in self.nodes if node.id == _ORDER[rank])
         me.standing = Standing.SERVING
-        self.choices = Choices(me, lambda place: self.owner, self.now)
+        self.choices = Choices(me, lambda place: self.owner)
         for node in self.nodes[:nodes]:
             if node is not me:
                 self.choices.put(node)
@@ -77,10 +77,9 @@ def test_a_node_that_is_alone_claims_at_once() -> None:
 
 @pytest.mark.parametrize("rank", range(4))
 def test_what_nobody_serves_is_claimed_in_rendezvous_order(rank: int) -> None:
-    """Each gives those before it a step each; time counts from the first look's end."""
+    """Each gives those before it a step each; time counts from the first choice."""
     view = _View(rank)
     view.now += 7.0
-    view.choices.begin(view.now)
     for _ in range(rank):
         assert view.after(0) is Choice.LEAVE
         view.now += STEP_S
@@ -196,7 +195,8 @@ def test_a_name_in_the_table_is_no_service() -> None:
     """Another node may tell that we own it: a process that was at our endpoint before."""
     view = _View()
     view.owner = Owned(5, view.choices.me.endpoint)
-    assert view.after(0) is Choice.CLAIM
+    assert view.after(0) is Choice.LEAVE
+    assert view.after(RELEASED_S) is Choice.CLAIM
 
 
 def test_nobody_else_is_at_our_endpoint() -> None:

@@ -146,7 +146,7 @@ def test_the_model_can_fail() -> None:
     """Without holding off, two that never reach each other fight for ever."""
     held = Choices._holds_off
     try:
-        Choices._holds_off = lambda *_: False  # type: ignore[method-assign,assignment]
+        Choices._holds_off = lambda *_: False  # type: ignore[method-assign]
         cluster = Cluster(2, 1, seed=3)
         cluster.cut.add(frozenset(("n0:1", "n1:1")))
         cluster.converge([0])

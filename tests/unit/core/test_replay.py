@@ -41,8 +41,8 @@ from spawn.core.actors import Dirt
 from spawn.core.checkpoint import capture_fold
 from spawn.core.fold import Fold, LossDetected
 from spawn.core.partition import Limits, Partition
+from spawn.core.residents import TypeNotServed
 from spawn.core.sessions import HORIZON_US
-from spawn.errors import StartRefused
 from tests.unit.core.harness import Lists, Stored
 
 LOG_ID = b"L" * 16
@@ -249,7 +249,7 @@ def _expected_actor(found: Sequence[tuple[Commit, Stored]]) -> Any:
     )
 
 
-STOPS = (LossDetected, UnreadablePrefix, StartRefused)
+STOPS = (LossDetected, UnreadablePrefix, TypeNotServed)
 
 
 @settings(max_examples=500, deadline=None)

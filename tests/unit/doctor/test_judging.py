@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from eventstore.codec import TopicEntry
 from eventstore.errors import LogRefused, LogUnavailable
 from eventstore.kafka_probe import api_versions
 from eventstore.log import LogRecord, TopicPartition, TopicState
@@ -20,7 +21,13 @@ from eventstore.migrations import Applied, migrations
 from eventstore.postgres_probe import DatabaseFacts
 from spawn.config import load_settings
 from spawn.doctor import examine
-from spawn.doctor.broker import NEEDED, judge_protocol, judge_topics, probe_write
+from spawn.doctor.broker import (
+    NEEDED,
+    judge_numbers,
+    judge_protocol,
+    judge_topics,
+    probe_write,
+)
 from spawn.doctor.check import Check
 from spawn.doctor.database import judge_database
 from spawn.doctor.machine import build_of, examine_machine, fits
@@ -83,7 +90,7 @@ def test_sound_topics_are_one_line() -> None:
         ("retention.ms", "604800000", "failed"),
         ("retention.bytes", "1", "failed"),
         ("unclean.leader.election.enable", "true", "failed"),
-        ("min.insync.replicas", "1", "warning"),
+        ("min.insync.replicas", "1", "failed"),
         ("max.message.bytes", "1048588", "warning"),
     ],
 )
@@ -338,3 +345,13 @@ async def test_a_way_without_tls_is_a_warning(tmp_path: Path) -> None:
     assert found.status == "warning"
     assert "no-such-host.invalid" in found.text
     assert found.mend == "set SPAWN_KAFKA_SECURITY_PROTOCOL=SSL"
+
+
+def test_a_topic_with_other_partitions_than_it_was_made_with_fails() -> None:
+    """What was recorded first counts; one that is gone is another check's matter."""
+    recorded = [TopicEntry("t", "A", 4), TopicEntry("t", "B", 8), TopicEntry("gone", "C", 1)]
+    state = TopicState(name="t", partitions=4, replication=1)
+    assert judge_numbers({"t": state}, recorded) == []
+    [check] = judge_numbers({"t": replace(state, partitions=8)}, recorded)
+    assert (check.name, check.status) == ("topic t", "failed")
+    assert "has 8 partitions, it was made with 4" in check.text

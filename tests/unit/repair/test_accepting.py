@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from eventstore.errors import SnapshotsUnavailable
-from eventstore.log import LogRecord
+from eventstore.log import LogRecord, TopicPartition
 from eventstore.memory_log import Fault
 from eventstore.records import Claim, Flag, decode_prefix
 from eventstore.rows import NO_STATE, ActorRow, FlushSlice
@@ -244,3 +244,35 @@ async def test_unreadable_records_before_the_evidence_are_named_by_the_same_clai
     assert claims[0].skips == (offsets[1], offsets[4])
     assert (await scan(writer.log, None, writer.at, "shop")).stop is None
     assert await states(writer) == {"a": 3}
+
+
+async def test_an_old_end_of_the_log_is_no_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A leader that was deposed while it was frozen tells one."""
+    [writer] = await Writer.open()
+    writer.take()
+    writer.commit("a")
+    end = await writer.flush()
+    bounds, old = writer.log.bounds, [(0, end - 1), (0, end - 1)]
+
+    async def told(at: TopicPartition) -> tuple[int, int]:
+        return old.pop() if old else await bounds(at)
+
+    monkeypatch.setattr(writer.log, "bounds", told)
+    assert not (await scan(writer.log, writer.store, writer.at, "shop")).mismatch
+
+
+async def test_a_plan_for_what_is_no_longer_so_is_not_carried_out() -> None:
+    """Somebody put the log back while the plan was read."""
+    [writer] = await Writer.open()
+    writer.take()
+    writer.commit("a")
+    await writer.flush()
+    whole = writer.log.records(writer.at)
+    writer.log.truncate(writer.at, 0)
+    plan = await plan_acceptance(make_tools(writer.log, writer.store), writer.at)
+    for record in whole:
+        assert record.value is not None
+        writer.log.put(writer.at, LogRecord(record.key, record.value))
+    with pytest.raises(RepairRefused, match="not as it was"):
+        await plan.apply()
+    assert writer.log.records(writer.at) == whole

@@ -6,17 +6,25 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from eventstore.codec import SchemaEntry
+from eventstore.codec import SchemaEntry, TopicEntry
 from eventstore.errors import LogUnavailable
 from eventstore.log import LogRecord, TopicPartition, TopicSettings
 from eventstore.memory_log import MemoryLog
 from eventstore.memory_snapshots import MemorySnapshots
 from eventstore.rows import Checkpoint, FlushSlice
-from eventstore.schema_topic import read_schemas, write_schemas
-from spawn.errors import RepairRefused, UnknownType
+from eventstore.schema_topic import (
+    read_schema_topic,
+    write_schemas,
+    write_topics,
+)
+from spawn.core.behavior import TypeSettings
+from spawn.errors import PartitionsChanged, RepairRefused, UnknownType
+from spawn.provision import ensure_schemas
 from spawn.repair.dropping import plan_drop_system, plan_drop_type
+from tests.unit.core.harness import Lists
 from tests.unit.repair.tools import make_tools
 
+SCHEMAS = "spawn.shop._schemas"
 SYSTEMS = ("shop", "shop2", "sho", "shop-2", "shop_2")
 
 
@@ -31,6 +39,8 @@ async def systems() -> tuple[MemoryLog, MemorySnapshots]:
             for each in ("Cart", "Cart2", "Order")
         ]
         await write_schemas(log, f"spawn.{system}._schemas", entries, 0)
+        places = [TopicEntry(name, name.rpartition(".")[2], 2) for name in names[:2]]
+        await write_topics(log, f"spawn.{system}._schemas", places, 0)
         log.put(TopicPartition(names[0], 1), LogRecord(b"a", b"x"))
         log.groups[f"spawn.{system}"] = []
 
@@ -43,6 +53,12 @@ async def systems() -> tuple[MemoryLog, MemorySnapshots]:
     return log, store
 
 
+async def types_told(log: MemoryLog) -> set[str]:
+    """Return the types of which the schema topic says anything."""
+    schemas, topics = await read_schema_topic(log, SCHEMAS)
+    return {each.type for each in schemas} | {each.type for each in topics}
+
+
 async def test_a_type_goes_with_its_rows_and_schemas() -> None:
     """A type whose name begins alike stays, as does the type of that name of other systems."""
     log, store = await systems()
@@ -53,8 +69,9 @@ async def test_a_type_goes_with_its_rows_and_schemas() -> None:
     await plan.apply()
     assert before - set(await log.topics("spawn.")) == {"spawn.shop.Cart"}
     assert await store.topics() == ["spawn.shop.Cart2"]
-    left = await read_schemas(log, "spawn.shop._schemas")
-    assert [each.type for each in left] == ["Cart2", "Order"]
+    left = await read_schema_topic(log, SCHEMAS)
+    assert [each.type for each in left.schemas] == ["Cart2", "Order"]
+    assert left.topics == [TopicEntry("spawn.shop.Cart2", "Cart2", 2)]
     with pytest.raises(UnknownType, match="no actor type Cart"):
         await plan_drop_type(make_tools(log, store), "Cart")
 
@@ -86,7 +103,50 @@ async def test_a_drop_that_died_is_finished_by_the_same_again() -> None:
     await log.delete(["spawn.shop.Cart"])
     plan = await plan_drop_type(make_tools(log, store), "Cart")
     await plan.apply()
-    assert "Cart" not in [each.type for each in await read_schemas(log, "spawn.shop._schemas")]
+    assert "Cart" not in await types_told(log)
+
+
+async def test_what_is_left_of_a_topic_alone_is_found_too() -> None:
+    """No schema, no topic, no row: only the number of partitions that it had."""
+    log, store = await systems()
+    await write_topics(log, SCHEMAS, [TopicEntry("spawn.shop.Gone", "Gone", 4)], 0)
+    plan = await plan_drop_type(make_tools(log, store), "Gone")
+    assert plan.steps == [f"take its 0 schemas and 1 entries of topics out of {SCHEMAS}"]
+    await plan.apply()
+    assert await types_told(log) == {"Cart", "Cart2", "Order"}
+
+
+async def test_a_type_that_was_dropped_is_made_anew_with_any_number_of_partitions() -> None:
+    """Nothing holds it to the number that it had."""
+    log, store = await systems()
+    await log.delete(["spawn.shop.Cart"])
+    await log.create({"spawn.shop.Cart": TopicSettings(partitions=5)})
+    behaviors = [Lists(TypeSettings(), "Cart")]
+    with pytest.raises(PartitionsChanged):
+        await ensure_schemas(log, "shop", behaviors, 0, topics={"spawn.shop.Cart": 5})
+    await (await plan_drop_type(make_tools(log, store), "Cart")).apply()
+    await log.create({"spawn.shop.Cart": TopicSettings(partitions=5)})
+    await ensure_schemas(log, "shop", behaviors, 0, topics={"spawn.shop.Cart": 5})
+    found = await read_schema_topic(log, SCHEMAS)
+    assert found.topics[-1] == TopicEntry("spawn.shop.Cart", "Cart", 5)
+
+
+async def test_a_type_whose_topic_holds_others_is_not_dropped() -> None:
+    """They would go with it."""
+    log, store = await systems()
+    await write_topics(log, SCHEMAS, [TopicEntry("spawn.shop.Cart", "Order", 2)], 0)
+    with pytest.raises(RepairRefused, match="holds actors of other types, too: Order"):
+        await plan_drop_type(make_tools(log, store), "Cart")
+
+
+async def test_what_is_said_of_a_topic_that_stays_is_kept() -> None:
+    """It still holds what the type wrote there before it moved."""
+    log, store = await systems()
+    moved = TopicEntry("spawn.shop.Cart2", "Cart", 2)
+    await write_topics(log, SCHEMAS, [moved], 0)
+    await (await plan_drop_type(make_tools(log, store), "Cart")).apply()
+    left = (await read_schema_topic(log, SCHEMAS)).topics
+    assert left == [TopicEntry("spawn.shop.Cart2", "Cart2", 2), moved]
 
 
 async def test_nothing_is_dropped_while_nodes_run() -> None:
@@ -107,5 +167,18 @@ async def test_a_type_in_a_shared_topic_is_not_dropped_alone() -> None:
     """The others would go with it."""
     log, store = await systems()
     await log.create({"spawn.shop.sales": TopicSettings(partitions=1)})
-    with pytest.raises(RepairRefused, match=r"shares one with other types: spawn\.shop\.sales"):
+    shares = r"shares one with other types: spawn\.shop\.sales"
+    with pytest.raises(RepairRefused, match=shares):
         await plan_drop_type(make_tools(log, store), "Order")
+    await write_topics(log, SCHEMAS, [TopicEntry("spawn.shop.sales", "Order", 1)], 0)
+    with pytest.raises(RepairRefused, match=shares):
+        await plan_drop_type(make_tools(log, store), "Order")
+
+
+async def test_a_topic_shared_by_others_does_not_hold_a_type_that_had_its_own() -> None:
+    """The schema topic says where it was."""
+    log, store = await systems()
+    await log.create({"spawn.shop.sales": TopicSettings(partitions=1)})
+    await write_topics(log, SCHEMAS, [TopicEntry("spawn.shop.Order", "Order", 1)], 0)
+    await (await plan_drop_type(make_tools(log, store), "Order")).apply()
+    assert "Order" not in await types_told(log)

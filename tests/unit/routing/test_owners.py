@@ -85,3 +85,15 @@ def test_a_large_table_is_small() -> None:
     topic = table._topics["t"]
     assert sys.getsizeof(topic.epochs) + sys.getsizeof(topic.owners) < 2_000 * 16
     assert len(list(table.owned_by("n7:7400"))) == 100
+
+
+def test_a_claim_that_serves_nobody_leaves_the_partition_without_an_owner() -> None:
+    """One that was given up on its way; what is known of a newer claim stands."""
+    table, at = OwnerTable(), TopicPartition("t", 1)
+    table.learn(at, 3, "a:1")
+    table.nobody(at, 3)
+    assert table.of(at) == (3, "a:1")
+    table.nobody(at, 4)
+    assert table.of(at) == (4, "")
+    assert list(table.owned_by("a:1")) == []
+    assert table.learn(at, 4, "b:1")

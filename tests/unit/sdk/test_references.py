@@ -10,6 +10,7 @@ import pytest
 from msgspec.structs import astuple
 
 from examples.counter import Counter
+from spawn.core.behavior import Behavior
 from spawn.core.commands import Command
 from spawn.core.keys import digest_key
 from spawn.errors import BodyMismatch, InvalidId, Unavailable, UnknownType
@@ -38,6 +39,10 @@ class FakeDispatcher:
     def submit(self, command: Command) -> None:
         """Keep the command."""
         self.commands.append(command)
+
+    def refer(self, behavior: Behavior) -> bool:
+        """There is no other node."""
+        return False
 
 
 class Color(enum.Enum):
