@@ -32,7 +32,7 @@ _WARM_UP_S: Final = 8.0
 _LOADS: Final = ((1, 1, 1), (4, 1, 1), (4, 1, 30), (4, 16, 1), (4, 16, 30), (16, 16, 1))
 """Nodes, partitions of each that append all the time, records in a batch."""
 _PARTITIONS: Final = max(nodes * partitions for nodes, partitions, _ in _LOADS)
-_TAKEN: Final = (16, 160, 1_600)
+_TAKEN: Final = (16, 160, 640)
 
 
 async def _append(log: KafkaLog, at: TopicPartition, batch: int, until: float) -> int:

@@ -25,13 +25,15 @@ class Costs:
     """A commit over HTTP on the node, 64 connections: bench/README.md."""
     row_us: float = 12.9
     """Writing a changed actor's row, on the node: bench/README.md, 41.2 - 28.3."""
-    frame_us: float = 110.0
-    """A frame at one end of a link: half a ping and its answer (`links`; ARCHITECTURE D13: 100)."""
-    message_us: float = 5.0
-    """A message in a frame that is full anyway: encoding, decoding, tables; assumed."""
-    gather_s: float = 0.002
-    """Messages to one node share a frame if they come within so much: a busy loop's turn; assumed.
-    """
+    router_us: float = 25.0
+    """What forwarding adds to a commit on both nodes, without the network: bench/README.md."""
+    frame_us: float = 180.0
+    """A frame at one end of a link: a quarter of what bench.parts.mesh takes for a request and its
+    answer alone in their frames, 716. (A ping's, in `links`: 110.)"""
+    turn_s: float = 0.005
+    """Messages to one node share a frame if they come within a turn of the sender's loop. Assumed
+    for a node that is as busy as it may be: a longer one leaves no p99 of 10 ms. (With time to
+    spare it is 0.0005: bench.parts.mesh sees 5.4 a frame at 10,000/s, 1.1 at 1,000/s.)"""
     idle_link_us: float = 85.0
     """A link that only says that it lives, each second: `links`."""
     link_kib: float = 60.0
@@ -50,24 +52,26 @@ class Costs:
     """Its memory: `idle`."""
     choose_us: float = 2.3
     """Choosing about a hosted partition once: `idle`."""
-    choices_per_s: float = 10.0
-    """Membership looks at all of them so often (spawn/membership, _TICK_S)."""
+    choices_per_s: float = 1.0
+    """Membership looks at all of them so often when all is settled (spawn/membership), ten times
+    as often when it is not, and with each news of an owner."""
     actor_bytes: float = 349.0
     """An idle actor with a small state: bench/README.md."""
-    broker_request_us: float = 90.0
-    """The broker's CPU time for a produce request and its first batch: `broker`."""
-    broker_batch_us: float = 20.0
-    """For each batch more of the request: `broker`."""
+    broker_request_us: float = 120.0
+    """The broker's CPU time for a produce request and its first batch; assumed: `broker` could not
+    measure it on a quiet machine yet. Nothing here is replicated: with three copies, more."""
+    broker_batch_us: float = 25.0
+    """For each batch more of the request: `broker`, 31 with 16 in a request."""
     broker_record_us: float = 0.3
-    """For each record more of a batch: `broker`."""
+    """For each record more of a batch: `broker`, (40 - 31) / 29."""
     append_s: float = 0.0008
     """A produce request's round trip under load; a node has one under way to each broker."""
     rows_per_s: float = 24_500.0
     """What PostgreSQL took, beside node and broker on two cores: bench/README.md, best of four."""
-    takeover_ms: float = 5.0
+    takeover_ms: float = 20.0
     """Asking the database and the log, claiming: round trips one after the other; assumed."""
-    takeover_cpu_ms: float = 1.0
-    """Of the node, for a partition without a tail: `broker`."""
+    takeover_cpu_ms: float = 3.0
+    """Of the node, for a partition without a tail: `broker`, 2.3 to 4.9 on a busy machine."""
     takeovers_at_once: int = 4
     """spawn/runtime/context.py."""
     replay_per_s: float = 380_000.0
@@ -131,9 +135,7 @@ def standing_share(cluster: Cluster, costs: Costs = COSTS) -> dict[str, float]:
 
 def _by_nodes(cluster: Cluster, costs: Costs) -> float:
     """Return the rate at which the nodes' cores are used up; calls come evenly."""
-    free = cluster.node_share - sum(
-        share for what, share in standing_share(cluster, costs).items() if what != "choosing"
-    )
+    free = cluster.node_share - sum(standing_share(cluster, costs).values())
     if free <= 0:
         return 0.0
     plain = costs.http_commit_us + cluster.rows_a_commit * costs.row_us
@@ -151,8 +153,8 @@ def forward_us(rate: float, nodes: int, costs: Costs = COSTS) -> float:
 
     `rate`: calls a second that each node forwards, evenly to all others.
     """
-    a_frame = max(1.0, rate / max(nodes - 1, 1) * costs.gather_s)
-    return 4 * (costs.frame_us / a_frame + costs.message_us)
+    a_frame = max(1.0, rate / max(nodes - 1, 1) * costs.turn_s)
+    return costs.router_us + 4 * costs.frame_us / a_frame
 
 
 def _by_brokers(cluster: Cluster, costs: Costs) -> float:

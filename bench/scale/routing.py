@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Sequence
@@ -25,11 +24,9 @@ from spawn.mesh.wire import (
 )
 from spawn.routing.owners import OwnerTable
 
-__all__ = ["NEWS_BYTES", "measure"]
+__all__ = ["measure"]
 
 _TARGET_BYTES: Final = 50_000_000
-NEWS_BYTES: Final = 67
-"""Of a frame with one change, as printed below; for the model."""
 
 
 def _endpoint(node: int) -> str:
@@ -99,9 +96,6 @@ def _memory(nodes: int, partitions: int) -> None:
         f"table of {partitions:,} partitions, {nodes:,} endpoints: {used / 1e6:.1f} MB,"
         f" {used / partitions:.0f} bytes a partition (target 50 MB: {met})"
     )
-    plain = {TopicPartition(o.topic, o.partition): (o.epoch, o.endpoint) for o in owners}
-    entry = sum(map(sys.getsizeof, (*next(iter(plain.items())), *owners[0].__struct_fields__)))
-    print(f"as a dict of tuples it would be above {sys.getsizeof(plain) / 1e6 + entry / 10:.0f} MB")
     again = OwnerTable()
     places = [TopicPartition(o.topic, o.partition) for o in owners]
     print(f"learn {_each_us(partitions, lambda: _learn(again, owners)):.1f} us a partition", end="")
