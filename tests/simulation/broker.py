@@ -11,6 +11,7 @@ import enum
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from eventstore.codec import decode_claim_body
 from eventstore.errors import LogRefused, LogUnavailable
 from eventstore.log import LogRecord, TopicPartition
 from eventstore.records import Claim, decode_prefix
@@ -54,8 +55,8 @@ class Broker:
         self.records: dict[TopicPartition, list[Kept]] = {at: [] for at in partitions}
         self.old_ends: dict[TopicPartition, int] = {}
         """Partitions whose end is told by a leader that was deposed: an old one."""
-        self.claims: list[tuple[float, TopicPartition]] = []
-        """When a claim was stored."""
+        self.claims: list[tuple[float, TopicPartition, bytes]] = []
+        """When a claim was stored, and whose."""
         self.truncated: set[TopicPartition] = set()
 
     def store(self, at: TopicPartition, batch: Sequence[LogRecord], time_ms: int) -> int:
@@ -64,8 +65,11 @@ class Broker:
         base = len(records)
         for record in batch:
             records.append(Kept(len(records), record.key, record.value, time_ms))
-            if record.key is None and isinstance(decode_prefix(record.value), Claim):
-                self.claims.append((self._world.loop.now, at))
+            if record.key is None and record.value is not None:
+                prefix = decode_prefix(record.value)
+                if isinstance(prefix, Claim):
+                    owner = decode_claim_body(record.value, prefix.body_at).owner
+                    self.claims.append((self._world.loop.now, at, owner))
         self._world.note(f"stored {at} {base}+{len(batch)}")
         return base
 
