@@ -76,6 +76,15 @@ sim: .venv ## a cluster in virtual time under faults: SEEDS=1000, FIRST=1
 sim-mutants: .venv ## planted bugs, each of which the simulation must find
 	@$(BIN)/python -m tests.simulation.mutants $(ARGS)
 
+.PHONY: faults
+faults: .venv ## real nodes under real faults, 15 minutes (CASE="kill-one block" RUNS=20 ARGS=...)
+	@$(BIN)/python -m tests.faults $(CASE) --runs $(or $(RUNS),0) $(ARGS)
+
+# For CI: limits in seconds count threefold, since machines there are shared.
+.PHONY: faults-short
+faults-short: .venv ## a minute and a half of them
+	@$(BIN)/python -m tests.faults --short --slack 3 $(ARGS)
+
 .PHONY: bench
 bench: .venv ## the figures of bench/README.md (ARGS goes to it)
 	@$(BIN)/python -m bench $(ARGS)

@@ -33,6 +33,7 @@ _SCENARIOS: Final = {
     "memory": "bench.scenarios.memory",
     "pauses": "bench.scenarios.pauses",
     "http": "bench.scenarios.http_node",
+    "forward": "bench.scenarios.forward",
     "peers": "bench.peers.side_by_side",
 }
 _ASKED_FOR: Final = {"peers"}
@@ -47,7 +48,8 @@ async def scenario(world: World, module: str) -> list[dict[str, Any]]:
 
 
 @contextlib.asynccontextmanager
-async def _servers(warm_up_s: float, options: dict[str, Any]) -> AsyncIterator[World]:
+async def servers(warm_up_s: float, options: dict[str, Any]) -> AsyncIterator[World]:
+    """Start Kafka and PostgreSQL and warm the broker up."""
     with tempfile.TemporaryDirectory() as folder, ApacheKafka(heap_mib=1024) as kafka:
         await asyncio.to_thread(kafka.start)
         async with EmbeddedStack(Path(folder) / "data", kafka=False, nats=False) as stack:
@@ -94,7 +96,7 @@ async def _main(options: argparse.Namespace) -> None:
     sizes = {"runs": options.runs, "seconds": 1.0 if quick else options.seconds, "quick": quick}
     loop_us = [python_loop_us()]
     failed: list[str] = []
-    async with _servers(2.0 if quick else _WARM_UP_S, sizes) as world:
+    async with servers(2.0 if quick else _WARM_UP_S, sizes) as world:
         figures = await _run(names, world, failed)
         connection = await asyncpg.connect(world.dsn)
         postgres = await connection.fetchval("show server_version")

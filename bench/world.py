@@ -7,7 +7,7 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +22,10 @@ from spawn import System
 from spawn.provision import ensure_schemas, ensure_topics, event_topics
 from spawn.runtime.clock import SystemClock
 from spawn.runtime.context import RuntimeSettings
+from spawn.runtime.dispatcher import NodeDispatcher
+from spawn.runtime.elsewhere import Elsewhere
 from spawn.runtime.node import Node, NodePlan
+from spawn.runtime.placement import Placement
 
 __all__ = ["NEVER_FLUSH", "ROOT", "Counters", "World", "counter_id", "resident_bytes"]
 
@@ -88,6 +91,8 @@ class World:
         partitions: int = 8,
         settings: RuntimeSettings | None = None,
         wrap_store: Callable[[SnapshotStore], SnapshotStore] = lambda store: store,
+        placement: Placement | None = None,
+        route: Callable[[NodeDispatcher], Elsewhere] | None = None,
     ) -> AsyncIterator[Counters]:
         """Run a node with counters in this process; it stops without flushing."""
         started = time.perf_counter()
@@ -106,8 +111,21 @@ class World:
             )
             now_ms = SystemClock().time_us() // 1000
             await ensure_schemas(log, system.name, system.behaviors, now_ms)
-            node = _node(system, topics, log, wrap_store(store), settings or RuntimeSettings())
-            async with node.running() as dispatcher:
+            node = Node(
+                NodePlan(
+                    system=system.name,
+                    endpoint="bench",
+                    behaviors=system.behaviors,
+                    topics=topics,
+                    log=log,
+                    store=wrap_store(store),
+                    settings=settings or RuntimeSettings(),
+                    body_bytes_max=1024 * 1024,
+                    say=_say_nothing,
+                    route=route,
+                )
+            )
+            async with node.running(placement) as dispatcher:
                 system.bind(dispatcher)
                 await node.serving.wait()
                 yield Counters(system, node, time.perf_counter() - started)
@@ -134,29 +152,6 @@ class Counters:
         """Return the call that reads counter number n."""
         actor, count = self.system.actor, len(ids)
         return lambda n: actor(Counter, ids[n % count]).total()
-
-
-def _node(
-    system: System,
-    topics: Mapping[str, int],
-    log: KafkaLog,
-    store: SnapshotStore,
-    settings: RuntimeSettings,
-) -> Node:
-    assert system.name is not None
-    return Node(
-        NodePlan(
-            system=system.name,
-            endpoint="bench",
-            behaviors=system.behaviors,
-            topics=topics,
-            log=log,
-            store=store,
-            settings=settings,
-            body_bytes_max=1024 * 1024,
-            say=_say_nothing,
-        )
-    )
 
 
 def _say_nothing(_text: str) -> None:

@@ -5,6 +5,12 @@ them whole and writes the rare ones. The commit body is written once per command
 would take most of the commit path's budget for it (commit-path measurement: 5.6 of 16 us), so it
 is written here by hand; a property test holds it equal to fastavro. Likewise `read_effect` walks
 to the events without decoding the rest, since activation and replay need nothing else.
+
+A body is read with the schema that wrote it, found by its fingerprint among `Writers`: what this
+release writes, what earlier ones wrote (`SHIPPED`), and what later ones have put into the schema
+topic (`eventstore.schema_topic.body_writers`). Avro's schema resolution leaves out what this
+release does not know and puts in defaults. So a release may add fields with defaults to a body;
+what must not be passed over has to show in the prefix (`records.Flag`).
 """
 
 from __future__ import annotations
@@ -12,21 +18,24 @@ from __future__ import annotations
 import functools
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import fastavro
 import msgspec
 
-from eventstore.errors import UnreadableBody
+from eventstore.errors import UnknownSchema, UnreadableBody
 from eventstore.records import FINGERPRINT_BYTES
-from schemas.registry import PlatformSchema, platform_schema
+from schemas.registry import PlatformSchema, platform_schema, platform_schemas
 
 __all__ = [
+    "SHIPPED",
     "ClaimBody",
     "CommitBody",
     "Effect",
     "EventBytes",
     "SchemaEntry",
+    "SchemaRole",
+    "Writers",
     "decode_claim_body",
     "decode_commit_body",
     "decode_schema_entry",
@@ -40,6 +49,13 @@ EventBytes = tuple[str, bytes, bytes]
 """(name, schema fingerprint, Avro bytes) of one event."""
 StateBytes = tuple[bytes, bytes]
 """(schema fingerprint, Avro bytes) of a state."""
+
+Writers = Mapping[bytes, PlatformSchema]
+"""By fingerprint: the schemas that bodies of records were written with."""
+SHIPPED: Final[Writers] = platform_schemas()
+"""Those that come with this release: its own, and those of earlier ones."""
+SchemaRole = Literal["event", "state", "body", "code", "other"]
+"""What an entry of the schema topic is of; see schema_entry.avsc."""
 
 _COMMIT: Final = platform_schema("commit_body")
 _CLAIM: Final = platform_schema("claim_body")
@@ -83,7 +99,7 @@ class SchemaEntry(msgspec.Struct, frozen=True):
     """An entry of the schema topic; field by field as in schema_entry.avsc."""
 
     type: str
-    role: str
+    role: SchemaRole
     name: str
     fingerprint: bytes
     schema: str
@@ -213,9 +229,12 @@ def _encode_map(entries: Mapping[str, str]) -> bytes:
     return b"".join(parts)
 
 
-def decode_commit_body(value: bytes, at: int) -> CommitBody:
-    """Decode the commit body that starts (with its fingerprint) at `at`. Raises: UnreadableBody."""
-    body = _decode(_COMMIT, value, at)
+def decode_commit_body(value: bytes, at: int, writers: Writers = SHIPPED) -> CommitBody:
+    """Decode the commit body that starts (with its fingerprint) at `at`.
+
+    Raises: UnreadableBody; UnknownSchema, which is one.
+    """
+    body = _decode(_COMMIT, value, at, writers)
     state, refusal = body["state"], body["refusal"]
     try:
         return CommitBody(
@@ -236,13 +255,13 @@ def decode_commit_body(value: bytes, at: int) -> CommitBody:
         raise UnreadableBody(f"the commit's body lacks {error}") from error
 
 
-def read_effect(value: bytes, at: int) -> Effect:
+def read_effect(value: bytes, at: int, writers: Writers = SHIPPED) -> Effect:
     """Return the events and the state of the commit body at `at`; equal to decoding all of it.
 
-    Raises: UnreadableBody.
+    Raises: UnreadableBody; UnknownSchema, which is one.
     """
     if value[at : at + FINGERPRINT_BYTES] != _COMMIT.fingerprint:
-        body = decode_commit_body(value, at)
+        body = decode_commit_body(value, at, writers)
         return Effect(body.events, body.state)
     try:
         at = _skip(value, at + FINGERPRINT_BYTES)
@@ -303,9 +322,9 @@ def encode_claim_body(body: ClaimBody) -> bytes:
     return _encode(_CLAIM, msgspec.structs.asdict(body))
 
 
-def decode_claim_body(value: bytes, at: int) -> ClaimBody:
-    """Decode the claim body that starts at `at`. Raises: UnreadableBody."""
-    body = _decode(_CLAIM, value, at)
+def decode_claim_body(value: bytes, at: int, writers: Writers = SHIPPED) -> ClaimBody:
+    """Decode the claim body that starts at `at`. Raises: as `decode_commit_body`."""
+    body = _decode(_CLAIM, value, at, writers)
     return ClaimBody(body["system"], body["owner"], body["endpoint"], body["reason"])
 
 
@@ -314,9 +333,9 @@ def encode_schema_entry(entry: SchemaEntry) -> bytes:
     return _encode(_ENTRY, msgspec.structs.asdict(entry))
 
 
-def decode_schema_entry(value: bytes) -> SchemaEntry:
-    """Decode the value of a record of the schema topic. Raises: UnreadableBody."""
-    body = _decode(_ENTRY, value, 0)
+def decode_schema_entry(value: bytes, writers: Writers = SHIPPED) -> SchemaEntry:
+    """Decode the value of a record of the schema topic. Raises: as `decode_commit_body`."""
+    body = _decode(_ENTRY, value, 0, writers)
     return SchemaEntry(
         body["type"], body["role"], body["name"], body["fingerprint"], body["schema"]
     )
@@ -329,16 +348,23 @@ def _encode(schema: PlatformSchema, body: Mapping[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def _decode(schema: PlatformSchema, value: bytes, at: int) -> dict[str, Any]:
+def _decode(schema: PlatformSchema, value: bytes, at: int, writers: Writers) -> dict[str, Any]:
     fingerprint = value[at : at + FINGERPRINT_BYTES]
+    writer, reader = schema, None
     if fingerprint != schema.fingerprint:
-        raise UnreadableBody(
-            f"the body was written with schema {fingerprint.hex()}; this release reads "
-            f"{schema.name} {schema.fingerprint.hex()}"
-        )
+        found = writers.get(fingerprint)
+        if found is None:
+            raise UnknownSchema(
+                f"the {schema.name} was written with schema {fingerprint.hex()}, which neither "
+                "this release of Spawn nor the schema topic has",
+                fingerprint,
+            )
+        if found.name != schema.name:
+            raise UnreadableBody(f"it is a {found.name}, where a {schema.name} belongs")
+        writer, reader = found, schema.parsed
     try:
         decoded = fastavro.schemaless_reader(
-            io.BytesIO(value[at + FINGERPRINT_BYTES :]), schema.parsed, None
+            io.BytesIO(value[at + FINGERPRINT_BYTES :]), writer.parsed, reader
         )
     except Exception as error:  # fastavro raises whatever the garbled bytes lead to
         raise UnreadableBody(f"the {schema.name} can't be decoded: {error!r}") from error

@@ -16,6 +16,8 @@
     |- CorruptRecord
        |- UnreadablePrefix      the fencing prefix can't be read: the partition stops there
        |- UnreadableBody        the body can't be decoded: its actor is parked
+          |- UnknownSchema      it is of a schema that this process does not know (yet)
+          |- WrittenByNewerCode this code can't read it without a loss; newer code can
 
 `spawn.errors` gives callers their own words for these; adapters chain the client library's
 exception with `from`.
@@ -42,8 +44,10 @@ __all__ = [
     "SnapshotsNotAdmitted",
     "SnapshotsUnavailable",
     "TopicMissing",
+    "UnknownSchema",
     "UnreadableBody",
     "UnreadablePrefix",
+    "WrittenByNewerCode",
 ]
 
 
@@ -139,6 +143,34 @@ class CorruptRecord(EventStoreError):
 class UnreadablePrefix(CorruptRecord):
     """A record with our magic whose prefix is cut short or of an unknown version or kind."""
 
+    def __init__(self, message: str, offset: int | None = None) -> None:
+        """`offset` is where it stands; None: not known here."""
+        super().__init__(message)
+        self.offset = offset
+
 
 class UnreadableBody(CorruptRecord):
     """A record whose Avro body can't be decoded; it counts, but its actor can't be rebuilt."""
+
+    def within(self, where: str) -> Self:
+        """Return the same error with the place in front of its text."""
+        return type(self)(f"{where}: {self}")
+
+
+class UnknownSchema(UnreadableBody):
+    """It was written with a schema that this process does not know.
+
+    Whoever wrote it has put the schema into the schema topic before: read that again, then try once
+    more.
+    """
+
+    def __init__(self, message: str, fingerprint: bytes) -> None:
+        super().__init__(message)
+        self.fingerprint = fingerprint
+
+    def within(self, where: str) -> Self:
+        return type(self)(f"{where}: {self}", self.fingerprint)
+
+
+class WrittenByNewerCode(UnreadableBody):
+    """Newer code of an actor type wrote it, and this code would lose something of it."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from eventstore.errors import UnreadablePrefix
 from eventstore.records import (
+    CLAIM_START,
     NO_CLAIM,
     Barrier,
     Claim,
@@ -26,7 +27,7 @@ from eventstore.records import (
 if TYPE_CHECKING:
     from typing import Self
 
-__all__ = ["Fence", "Verdict", "skipped_by"]
+__all__ = ["Fence", "Verdict", "declaration"]
 
 
 class Verdict(enum.Enum):
@@ -44,9 +45,10 @@ class Fence:
 
     `claim` is the current claim's id (`NO_CLAIM` before the first), `next` the sequence number
     that its next Commit or Release must carry, `released` whether it has released the partition.
+    `skipped` counts the records passed over under it that an operator declared void.
     """
 
-    __slots__ = ("claim", "epoch", "log_id", "next", "released")
+    __slots__ = ("claim", "epoch", "log_id", "next", "released", "skipped")
 
     def __init__(
         self,
@@ -61,10 +63,14 @@ class Fence:
         self.log_id = log_id
         self.next = next
         self.released = released
+        self.skipped = 0
+        """Not in a checkpoint: who owns the partition has claimed it behind all of them."""
 
     def copy(self) -> Self:
         """Return an independent fence at the same point."""
-        return type(self)(self.claim, self.epoch, self.log_id, self.next, self.released)
+        copy = type(self)(self.claim, self.epoch, self.log_id, self.next, self.released)
+        copy.skipped = self.skipped
+        return copy
 
     def step(self, record: Prefix) -> Verdict:
         """Judge the next record of the partition and move past it."""
@@ -79,6 +85,7 @@ class Fence:
                 self.log_id = record.log_id
                 self.next = 0
                 self.released = False
+                self.skipped = 0
                 return Verdict.VALID
             case Release():
                 verdict = self._sequenced(record)
@@ -88,12 +95,26 @@ class Fence:
             case Barrier():
                 return Verdict.LOSS if self._ahead(record) else Verdict.VOID
 
+    def skip(self) -> None:
+        """Pass over an unreadable record that an operator declared void.
+
+        It may have had a sequence number: the records of the claim behind it go on counting.
+        """
+        self.skipped += 1
+
     def _sequenced(self, record: Commit | Release) -> Verdict:
         if record.claim == self.claim and not self.released:
             if record.sequence == self.next:
                 self.next += 1
                 return Verdict.VALID
-            return Verdict.LOSS if record.sequence > self.next else Verdict.VOID
+            missing = record.sequence - self.next
+            if missing < 0:
+                return Verdict.VOID
+            if missing > self.skipped:
+                return Verdict.LOSS
+            self.skipped -= missing
+            self.next = record.sequence + 1
+            return Verdict.VALID
         return Verdict.LOSS if self._ahead(record) else Verdict.VOID
 
     def _ahead(self, record: Commit | Release | Barrier) -> bool:
@@ -103,17 +124,22 @@ class Fence:
         return record.epoch == self.epoch and record.claim != self.claim
 
 
-def skipped_by(claim: bytes, offset: int, later: Iterable[StoredRecord]) -> bool:
-    """Tell whether a later Claim on `claim` declares the unreadable record at `offset` void.
+def declaration(
+    claim: bytes, offset: int, later: Iterable[StoredRecord]
+) -> tuple[Claim, int] | None:
+    """Return the later Claim on `claim` that names `offset` in its `skips`, and where it stands.
 
-    `later` are the records behind it; other unreadable ones among them are passed over here, each
-    is judged in its turn. Source: log protocol 3, rule 4.
+    `later` are the records behind that offset, or some of them; unreadable ones are passed over,
+    each is judged in its turn. Source: log protocol 3, rule 4.
     """
     for stored in later:
+        value = stored.value
+        if value is None or value[:4] != CLAIM_START:
+            continue
         try:
-            record = decode_prefix(stored.value)
+            record = decode_prefix(value)
         except UnreadablePrefix:
             continue
         if isinstance(record, Claim) and record.based_on == claim and offset in record.skips:
-            return True
-    return False
+            return record, stored.offset
+    return None

@@ -30,7 +30,8 @@ class LogRecord(NamedTuple):
     """A record to append."""
 
     key: bytes | None
-    value: bytes
+    value: bytes | None
+    """None, in a compacted topic: forget what was said under this key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +130,7 @@ class EventLog(Protocol):
 
 
 class LogAdmin(Protocol):
-    """Makes, lists and describes topics; no append or read waits for it."""
+    """Makes, lists, describes and deletes topics; no append or read waits for it."""
 
     async def brokers(self) -> int:
         """Return how many brokers the cluster has. Raises: LogUnavailable."""
@@ -149,5 +150,31 @@ class LogAdmin(Protocol):
         Raises:
             LogUnavailable: no answer; some may have been made, so call it again.
             LogRefused: the log refused one (named in the text).
+        """
+        ...
+
+    async def delete(self, topics: Sequence[str]) -> None:
+        """Delete topics with all that is in them; one that is not there is passed over.
+
+        Returns when the log shows none of them any more.
+
+        Raises:
+            LogUnavailable: no answer; some may have gone, so call it again.
+            LogForbidden: want of rights.
+            LogRefused: the log refused one (named in the text).
+        """
+        ...
+
+    async def group_members(self, group: str) -> Sequence[str] | None:
+        """Return who is in a consumer group now, as `client at host`; nobody: it is empty or gone.
+
+        None: this log can't tell. Raises: LogUnavailable, LogForbidden.
+        """
+        ...
+
+    async def delete_group(self, group: str) -> None:
+        """Delete an empty consumer group; one that is not there (or was never kept) is well.
+
+        Raises: LogUnavailable, LogForbidden, LogRefused (it has members).
         """
         ...

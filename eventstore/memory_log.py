@@ -98,6 +98,8 @@ class MemoryLog:
         self._chunk_records = chunk_records
         self._topics: dict[str, TopicSettings] = {}
         self._partitions: dict[TopicPartition, _Partition] = {}
+        self.groups: dict[str, list[str]] = {}
+        """Members by consumer group; a test fills it."""
         self.is_down = False
         """Every call raises LogUnavailable, and appends are lost."""
         self.is_forbidden = False
@@ -219,6 +221,23 @@ class MemoryLog:
                 for number in range(settings.partitions):
                     self._partitions[TopicPartition(name, number)] = _Partition()
 
+    async def delete(self, topics: Sequence[str]) -> None:
+        self._require_up()
+        for name in topics:
+            if self._topics.pop(name, None) is not None:
+                for at in [at for at in self._partitions if at.topic == name]:
+                    del self._partitions[at]
+
+    async def group_members(self, group: str) -> Sequence[str] | None:
+        self._require_up()
+        return list(self.groups.get(group, ()))
+
+    async def delete_group(self, group: str) -> None:
+        self._require_up()
+        if self.groups.get(group):
+            raise LogRefused(f"group {group} has members")
+        self.groups.pop(group, None)
+
     # The test's hands
 
     def fail(self, at: TopicPartition, *faults: Fault) -> None:
@@ -237,6 +256,14 @@ class MemoryLog:
     def put(self, at: TopicPartition, *records: LogRecord, time_ms: int = 0) -> int:
         """Store a batch as any other writer might; return its offset. Faults don't touch it."""
         return self._partitions[at].store(records, time_ms)
+
+    def garble(self, at: TopicPartition, offset: int, value: bytes | None) -> None:
+        """Let the record at `offset` have another value from now on."""
+        partition = self._partitions[at]
+        partition.records = [
+            record._replace(value=value) if record.offset == offset else record
+            for record in partition.records
+        ]
 
     def freeze(self, at: TopicPartition) -> None:
         """Let every call wait for `thaw`. An append that is cancelled meanwhile becomes late."""
@@ -305,5 +332,5 @@ def _offset(record: MemoryRecord) -> int:
 
 def _encoded_bytes(batch: Sequence[LogRecord]) -> int:
     return _BATCH_HEAD_BYTES + sum(
-        _RECORD_HEAD_BYTES + len(record.key or b"") + len(record.value) for record in batch
+        _RECORD_HEAD_BYTES + len(record.key or b"") + len(record.value or b"") for record in batch
     )

@@ -9,11 +9,12 @@ one system share one object.
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from eventstore.errors import SnapshotsUnavailable
 from eventstore.log import TopicPartition
 from eventstore.rows import (
+    NO_STATE,
     ActorListing,
     ActorName,
     ActorRow,
@@ -28,6 +29,8 @@ from eventstore.rows import (
 from eventstore.snapshots import SnapshotStore
 
 __all__ = ["MemoryCopy", "MemorySnapshots"]
+
+_ALL = 2**62
 
 
 @dataclass(slots=True)
@@ -122,6 +125,10 @@ class MemorySnapshots(SnapshotStore):
         self._answer()
         return []
 
+    async def pending(self) -> Sequence[str]:
+        self._answer()
+        return []
+
     async def checkpoint(self, at: TopicPartition) -> Checkpoint | None:
         self._answer()
         kept = self._partitions.get(at)
@@ -195,6 +202,41 @@ class MemorySnapshots(SnapshotStore):
         was_there = self._partitions.pop(at, None) is not None
         self._answer_of_effect()
         return was_there
+
+    async def unusable(
+        self, at: TopicPartition, *, after: ActorName | None = None, limit: int
+    ) -> Sequence[ActorListing]:
+        rows = await self.actors(at, after=after, limit=_ALL)
+        kept = self._partitions.get(at)
+        return [
+            row
+            for row in rows
+            if kept is not None and kept.actors[row.type, row.id].version == NO_STATE
+        ][:limit]
+
+    async def relabel(self, at: TopicPartition, checkpoint: Checkpoint, log_id: bytes) -> bool:
+        self._answer()
+        kept = self._partitions.get(at)
+        if kept is None:
+            return False
+        stored = kept.checkpoint
+        if (stored.offset, stored.claim) != (checkpoint.offset, checkpoint.claim):
+            return False
+        kept.checkpoint = replace(stored, log_id=log_id)
+        self._answer_of_effect()
+        return True
+
+    async def topics(self) -> Sequence[str]:
+        self._answer()
+        return sorted({at.topic for at in self._partitions})
+
+    async def forget(self, topic: str) -> bool:
+        self._answer()
+        gone = [at for at in self._partitions if at.topic == topic]
+        for at in gone:
+            del self._partitions[at]
+        self._answer_of_effect()
+        return bool(gone)
 
     async def close(self) -> None:
         self._is_closed = True

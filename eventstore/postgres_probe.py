@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from eventstore.errors import SnapshotError, SnapshotsUnavailable
+from eventstore.migrations import LEDGER, Applied
 from eventstore.postgres_admission import not_admitted
 
 __all__ = ["DatabaseFacts", "ask_database"]
@@ -45,8 +46,8 @@ class DatabaseFacts:
     """Make temporary tables, which every flush does."""
     may_write: bool
     """Read and change our tables, where they are."""
-    migrations: Mapping[str, str] | None
-    """The ledger: checksum by name; None: there is none yet."""
+    migrations: Mapping[str, Applied] | None
+    """The ledger, by name; None: there is none yet."""
     connections_max: int
     connections: int
 
@@ -68,8 +69,8 @@ async def ask_database(
                 [row] = await connection.fetch(_FACTS)
                 ledger, may_write = None, True
                 if row[6]:
-                    found = await connection.fetch("select name, checksum from spawn.migrations")
-                    ledger = {str(each[0]): str(each[1]) for each in found}
+                    found = await connection.fetch(LEDGER)
+                    ledger = {name: Applied(checksum, beside) for name, checksum, beside in found}
                     may_write = await connection.fetchval(_MAY_WRITE)
             finally:
                 connection.terminate()

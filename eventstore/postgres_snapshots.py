@@ -36,9 +36,17 @@ from eventstore.errors import (
     SnapshotsUnavailable,
 )
 from eventstore.log import TopicPartition
-from eventstore.migrations import Migration, migrations, next_migration
+from eventstore.migrations import (
+    LEDGER,
+    Applied,
+    Migration,
+    migrations,
+    next_migration,
+    pending,
+)
 from eventstore.postgres_admission import not_admitted
 from eventstore.rows import (
+    NO_STATE,
     ActorListing,
     ActorName,
     ActorRow,
@@ -260,6 +268,30 @@ cross join lateral (
 where place.system = $1 and place.topic = $2 and place.partition = $3
 order by listed.id, listed.type
 """
+# Scans the partition's part of the key; rare, and nothing waits for it.
+_UNUSABLE: Final = """
+select listed.type, listed.id, listed.revision, listed.record_offset, listed.deleted
+from spawn.checkpoints as place
+cross join lateral (
+    select type, id, revision, record_offset, deleted from spawn.actors
+    where actors.partition_id = place.partition_id and (actors.id, actors.type) > ($4, $5)
+        and actors.version = $6
+    order by actors.id, actors.type limit $7
+) as listed
+where place.system = $1 and place.topic = $2 and place.partition = $3
+order by listed.id, listed.type
+"""
+_RELABEL: Final = """
+update spawn.checkpoints set log_id = $6
+where system = $1 and topic = $2 and partition = $3 and record_offset = $4 and claim = $5
+returning 1
+"""
+_TOPICS: Final = "select distinct topic from spawn.checkpoints where system = $1 order by topic"
+# The partition's rows in one transaction, its row here last; it is locked first as everywhere.
+_PLACES: Final = """
+select partition from spawn.checkpoints where system = $1 and topic = $2 order by partition
+"""
+_FORGET: Final = "delete from spawn.checkpoints where partition_id = $1"
 _HISTORY_BEFORE: Final = """
 select nearest.revision, nearest.record_offset, nearest.state, nearest.fingerprint
 from spawn.checkpoints as place
@@ -273,14 +305,18 @@ where place.system = $1 and place.topic = $2 and place.partition = $3
 """
 
 _HAS_LEDGER: Final = "select to_regclass('spawn.migrations') is not null"
-_LEDGER: Final = """
+_NEW_LEDGER: Final = """
 create schema if not exists spawn;
 comment on schema spawn is 'Spawn: snapshots of actors, a cache of the event log';
 create table spawn.migrations (
     name     text collate "C" primary key,
     checksum text not null, -- SHA-256 of the file
-    applied  timestamptz not null default now()
+    applied  timestamptz not null default now(),
+    compatible_with integer -- the oldest file whose release may work on beside it; null: none
 );
+"""
+_MEND_LEDGER: Final = """
+alter table spawn.migrations add column if not exists compatible_with integer
 """
 
 
@@ -331,20 +367,27 @@ class PostgresSnapshots(SnapshotStore):
                 done.append(migration.name)
         return done
 
+    async def pending(self) -> Sequence[str]:
+        async with self._pool.session() as session:
+            has_ledger = (await session.fetch(_HAS_LEDGER))[0][0]
+            return pending(migrations(), await _ledger(session) if has_ledger else {})
+
     async def _migrate_one(self, session: _Session, known: Sequence[Migration]) -> Migration | None:
         await session.execute(f"begin; set local statement_timeout = '{_LONG_S:.0f}s'")
         await session.fetch("select pg_advisory_xact_lock($1)", _MIGRATION_LOCK, within_s=_LONG_S)
         # Read after the lock was taken: another process may just have done all of it.
         if not (await session.fetch(_HAS_LEDGER))[0][0]:
-            await session.execute(_LEDGER)
-        applied = dict(await session.fetch("select name, checksum from spawn.migrations"))
-        migration = next_migration(known, applied)
+            await session.execute(_NEW_LEDGER)
+        migration = next_migration(known, await _ledger(session))
         if migration is not None:
             await session.execute(migration.sql, within_s=_LONG_S)
+            await session.execute(_MEND_LEDGER)
             await session.fetch(
-                "insert into spawn.migrations (name, checksum) values ($1, $2)",
+                "insert into spawn.migrations (name, checksum, compatible_with) "
+                "values ($1, $2, $3)",
                 migration.name,
                 migration.checksum,
+                migration.compatible_with,
             )
         await session.execute("commit")
         return migration
@@ -473,6 +516,48 @@ class PostgresSnapshots(SnapshotStore):
                 await session.fetch(statement, partition_id, within_s=_LONG_S)
             await session.execute("commit")
         return offset is not None
+
+    async def unusable(
+        self, at: TopicPartition, *, after: ActorName | None = None, limit: int
+    ) -> Sequence[ActorListing]:
+        behind = ("", "") if after is None else after
+        async with self._pool.session() as session:
+            await session.execute(f"begin; set local statement_timeout = '{_LONG_S:.0f}s'")
+            rows = await session.fetch(
+                _UNUSABLE,
+                self._system,
+                *at,
+                behind[1].encode(),
+                behind[0],
+                NO_STATE,
+                limit,
+                within_s=_LONG_S,
+            )
+            await session.execute("commit")
+        return [ActorListing(row[0], row[1].decode(), *row[2:]) for row in rows]
+
+    async def relabel(self, at: TopicPartition, checkpoint: Checkpoint, log_id: bytes) -> bool:
+        async with self._pool.session() as session:
+            rows = await session.fetch(
+                _RELABEL, self._system, *at, checkpoint.offset, checkpoint.claim, log_id
+            )
+        return bool(rows)
+
+    async def topics(self) -> Sequence[str]:
+        async with self._pool.session() as session:
+            return [row[0] for row in await session.fetch(_TOPICS, self._system)]
+
+    async def forget(self, topic: str) -> bool:
+        async with self._pool.session() as session:
+            places = await session.fetch(_PLACES, self._system, topic)
+            for (partition,) in places:
+                await session.execute("begin")
+                at = TopicPartition(topic, partition)
+                partition_id, *_ = await self._lock(session, at, _LONG_S)
+                for statement in (*_DISCARD, _FORGET):
+                    await session.fetch(statement, partition_id, within_s=_LONG_S)
+                await session.execute("commit")
+        return bool(places)
 
     async def close(self) -> None:
         self._pool.close()
@@ -645,6 +730,11 @@ class _Pool:
             session.terminate()
             raise
         return session
+
+
+async def _ledger(session: _Session) -> dict[str, Applied]:
+    lines = await session.fetch(LEDGER)
+    return {name: Applied(checksum, beside) for name, checksum, beside in lines}
 
 
 @contextlib.contextmanager

@@ -34,6 +34,11 @@ decode a body. All integers are little-endian.
 An actor is (type, id): the type stands in the prefix, the id is the record's key in UTF-8. Claim,
 Release and Barrier have no key. A record without the magic is not ours: void, and counted.
 
+How the prefix grows: what readers must not pass over (messages to be sent, say, or a new cause or
+outcome) gets a flag of `Flag.MUST_KNOW`, and a release that does not know it stops before the first
+valid commit that has it (`Fold`). What they may pass over gets one of the four highest, and stands
+in the body: a new section of the prefix would move it.
+
 Over 400 lines: a layout, its writer and its readers stand in one place.
 """
 
@@ -48,6 +53,7 @@ import msgspec
 from eventstore.errors import UnreadablePrefix
 
 __all__ = [
+    "CLAIM_START",
     "COMMIT_HEAD",
     "FINGERPRINT_BYTES",
     "NO_CLAIM",
@@ -92,6 +98,8 @@ outcome, cause, flags, length of the type's name, which follows. For the loop th
 (`Fold.run`) and checks the rest itself; everybody else wants `decode_prefix`."""
 
 _CLAIM, _COMMIT, _RELEASE, _BARRIER = 1, 2, 3, 4
+CLAIM_START: Final = MAGIC + bytes((VERSION, _CLAIM))
+"""The bytes with which every claim begins, and no other record."""
 _HEAD = struct.Struct("<2sBB16sI")
 _CLAIM_HEAD = struct.Struct("<2sBB16sI16s16sH")
 _RELEASE_HEAD = struct.Struct("<2sBB16sIQ")
@@ -149,6 +157,12 @@ class Flag:
     OUTBOX: Final = 64
     TIMERS: Final = 128
     SUBSCRIPTIONS: Final = 256
+
+    KNOWN: Final = 63
+    """What this release acts upon: all above but the last three, whose features come later."""
+    MUST_KNOW: Final = 0x0FFF
+    UNKNOWN: Final = MUST_KNOW & ~KNOWN
+    """Whoever passed over one of these would lose what the commit is for."""
 
 
 class RequestNumber(msgspec.Struct, frozen=True, gc=False):
@@ -353,7 +367,9 @@ def decode_prefix(value: bytes | None) -> Prefix | None:
             return _decode_rare(value)
     except _CUT_SHORT as error:
         raise _cut_short(value) from error
-    raise UnreadablePrefix(f"the record has version {value[2]}; this release reads {VERSION}")
+    raise UnreadablePrefix(
+        f"the record has version {value[2]}; this release of Spawn reads {VERSION}"
+    )
 
 
 def _decode_commit(value: bytes) -> Commit:
@@ -383,7 +399,9 @@ def _decode_rare(value: bytes) -> Prefix:
     if kind == _RELEASE:
         return Release(claim, epoch, _RELEASE_HEAD.unpack_from(value)[5], _RELEASE_HEAD.size)
     if kind != _CLAIM:
-        raise UnreadablePrefix(f"the record is of kind {kind}, which this release does not know")
+        raise UnreadablePrefix(
+            f"the record is of kind {kind}, which this release of Spawn does not know"
+        )
     *_, based_on, log_id, count = _CLAIM_HEAD.unpack_from(value)
     skips = struct.unpack_from(f"<{count}Q", value, _CLAIM_HEAD.size)
     return Claim(claim, epoch, based_on, log_id, skips, _CLAIM_HEAD.size + 8 * count)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 __all__ = [
+    "NO_STATE",
     "ActorListing",
     "ActorName",
     "ActorRow",
@@ -23,6 +24,8 @@ __all__ = [
     "flush_stands",
 ]
 
+NO_STATE: Final = -1
+"""The `version` of a row without a usable state: its actor is refolded from the log."""
 ActorName = tuple[str, str]
 """(type, id) of an actor."""
 

@@ -1,39 +1,47 @@
-"""The schema topic: what a system's events and states were written with, and where they are.
+"""The schema topic: every Avro schema that a system's records, events and states are written with.
 
-`spawn.<system>._schemas` is compacted, and nothing in it ever goes, since no key is used for
-another value. Schemas have the key `type/role/name/fingerprint`; a schema stands there,
-acknowledged, before the first record that uses it (design 3.1). Topics have the key
-`_topic/topic/type`: the partitions that a topic had when a type first used it, so that a change of
-their number is noticed (an actor's partition is its id's hash modulo that number). Two nodes that
-write the same thing write the same entry.
+`spawn.<system>._schemas` is compacted; its key is `type/role/name/fingerprint`, so nothing in it
+ever goes, until its type is dropped. A schema stands there, acknowledged, before the first record
+that uses it (design 3.1). Two nodes that write the same schema write the same entry.
+
+It also says where a type's events are: an entry of role `other` whose text is of kind `topic` has
+the topic's name, and as its fingerprint the number of partitions that the topic had when the type
+first used it. A change of that number is noticed so: an actor's partition is its id's hash modulo it.
+
+Nodes of different releases share it. An entry itself may be of a schema that this release does not
+ship: a release that changes `schema_entry` writes the new schema's own entry in the form before,
+so whoever reads that form learns to read the rest.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
-from typing import Final, NamedTuple
+import json
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
-import fastavro
-
-from eventstore.codec import SchemaEntry, decode_schema_entry, encode_schema_entry
-from eventstore.errors import UnreadableBody
+from eventstore.codec import (
+    SHIPPED,
+    SchemaEntry,
+    Writers,
+    decode_schema_entry,
+    encode_schema_entry,
+)
+from eventstore.errors import UnknownSchema, UnreadableBody
 from eventstore.log import EventLog, LogRecord, TopicPartition
-from eventstore.records import FINGERPRINT_BYTES
-from schemas import platform_schema
+from schemas.registry import parse_platform_schema, platform_schema
 
 __all__ = [
-    "SchemaTopic",
     "TopicEntry",
-    "read_schema_topic",
+    "body_writers",
+    "forget_schemas",
+    "platform_entries",
     "read_schemas",
+    "topic_entries",
+    "topic_entry",
     "write_schemas",
-    "write_topics",
 ]
 
-_TOPIC: Final = b"_topic/"
-"""No type's name begins with an underscore."""
-_ENTRY: Final = platform_schema("topic_entry")
+_BODIES = ("commit_body", "claim_body", "schema_entry")
 
 
 class TopicEntry(NamedTuple):
@@ -44,37 +52,64 @@ class TopicEntry(NamedTuple):
     partitions: int
 
 
-class SchemaTopic(NamedTuple):
-    """All that the topic holds, oldest first."""
+def topic_entry(found: TopicEntry) -> SchemaEntry:
+    """Return the entry that records it."""
+    number = found.partitions.to_bytes(8, "big")
+    text = json.dumps({"kind": "topic", "partitions": found.partitions})
+    return SchemaEntry(found.type, "other", found.topic, number, text)
 
-    schemas: Sequence[SchemaEntry]
-    topics: Sequence[TopicEntry]
+
+def topic_entries(entries: Iterable[SchemaEntry]) -> Sequence[TopicEntry]:
+    """Return what is recorded of topics, oldest first."""
+    return [
+        TopicEntry(entry.name, entry.type, int.from_bytes(entry.fingerprint, "big"))
+        for entry in entries
+        if entry.role == "other" and _kind(entry.schema) == "topic"
+    ]
 
 
-async def read_schema_topic(log: EventLog, topic: str) -> SchemaTopic:
-    """Return all entries. Raises: LogUnavailable, TopicMissing, UnreadableBody."""
-    at = TopicPartition(topic, 0)
-    start, end = await log.bounds(at)
-    schemas: dict[bytes, SchemaEntry] = {}
-    topics: dict[bytes, TopicEntry] = {}
-    async for chunk in log.read(at, start, end):
-        for stored in chunk:
-            if stored.key is None or stored.value is None:
-                continue
-            try:
-                if stored.key.startswith(_TOPIC):
-                    # Of two nodes that began at the same moment the first one's counts.
-                    topics.setdefault(stored.key, _decode(stored.value))
-                else:
-                    schemas[stored.key] = decode_schema_entry(stored.value)
-            except UnreadableBody as error:
-                raise UnreadableBody(f"{at}@{stored.offset}: {error}") from error
-    return SchemaTopic(list(schemas.values()), list(topics.values()))
+def _kind(text: str) -> object:
+    try:
+        told = json.loads(text)
+    except ValueError:
+        return None  # a later release's
+    return told.get("kind") if isinstance(told, dict) else None
 
 
 async def read_schemas(log: EventLog, topic: str) -> Sequence[SchemaEntry]:
-    """Return all schemas, oldest first. Raises: LogUnavailable, TopicMissing, UnreadableBody."""
-    return (await read_schema_topic(log, topic)).schemas
+    """Return all entries, oldest first. Raises: LogUnavailable, TopicMissing, UnreadableBody."""
+    at = TopicPartition(topic, 0)
+    start, end = await log.bounds(at)
+    values: dict[bytes, tuple[int, bytes]] = {}
+    async for chunk in log.read(at, start, end):
+        for stored in chunk:
+            if stored.key is None:
+                continue
+            if stored.value is None:
+                values.pop(stored.key, None)
+            else:
+                values[stored.key] = stored.offset, stored.value
+    entries: dict[bytes, SchemaEntry] = {}
+    unknown: Sequence[bytes] = [*values]
+    # More than once only where entries are of a schema that another entry brings.
+    while unknown:
+        writers, rest = body_writers(entries.values()), []
+        for key in unknown:
+            offset, value = values[key]
+            try:
+                entries[key] = decode_schema_entry(value, writers)
+            except UnknownSchema:
+                rest.append(key)
+            except UnreadableBody as error:
+                raise error.within(f"{at}@{offset}") from error
+        if len(rest) == len(unknown):
+            offset, value = values[rest[0]]
+            raise UnreadableBody(
+                f"{at}@{offset} is an entry of schema {value[:8].hex()}, which neither the topic "
+                "nor this release of Spawn has: run a later one"
+            )
+        unknown = rest
+    return [entries[key] for key in values]
 
 
 async def write_schemas(
@@ -86,38 +121,42 @@ async def write_schemas(
         await log.append(TopicPartition(topic, 0), records, time_ms)
 
 
-async def write_topics(
-    log: EventLog, topic: str, entries: Sequence[TopicEntry], time_ms: int
+def platform_entries() -> Sequence[SchemaEntry]:
+    """Return the schemas of the platform's own records as this release writes them."""
+    found = [platform_schema(name) for name in _BODIES]
+    return [SchemaEntry("", "body", each.name, each.fingerprint, each.text) for each in found]
+
+
+def body_writers(entries: Iterable[SchemaEntry]) -> Writers:
+    """Return what bodies can be read with: what this release ships, and what the topic has.
+
+    Raises: UnreadableBody - an entry's schema is none, or is not the one of its fingerprint.
+    """
+    writers = dict(SHIPPED)
+    for entry in entries:
+        if entry.role != "body" or entry.fingerprint in writers:
+            continue
+        try:
+            schema = parse_platform_schema(entry.name, entry.schema)
+        except ValueError as error:
+            raise UnreadableBody(f"the schema topic's entry of a {error}") from error
+        if schema.fingerprint != entry.fingerprint:
+            raise UnreadableBody(
+                f"the schema topic's entry of {entry.name} {entry.fingerprint.hex()} has schema "
+                f"{schema.fingerprint.hex()}"
+            )
+        writers[entry.fingerprint] = schema
+    return writers
+
+
+async def forget_schemas(
+    log: EventLog, topic: str, entries: Sequence[SchemaEntry], time_ms: int
 ) -> None:
-    """As `write_schemas`, for topics."""
+    """Take entries out again: their type was dropped. Raises: LogUnavailable, TopicMissing."""
     if entries:
-        records = [
-            LogRecord(_TOPIC + f"{entry.topic}/{entry.type}".encode(), _encode(entry))
-            for entry in entries
-        ]
+        records = [LogRecord(_key(entry), None) for entry in entries]
         await log.append(TopicPartition(topic, 0), records, time_ms)
 
 
 def _key(entry: SchemaEntry) -> bytes:
     return f"{entry.type}/{entry.role}/{entry.name}/{entry.fingerprint.hex()}".encode()
-
-
-def _encode(entry: TopicEntry) -> bytes:
-    buffer = io.BytesIO()
-    buffer.write(_ENTRY.fingerprint)
-    fastavro.schemaless_writer(buffer, _ENTRY.parsed, entry._asdict())
-    return buffer.getvalue()
-
-
-def _decode(value: bytes) -> TopicEntry:
-    if value[:FINGERPRINT_BYTES] != _ENTRY.fingerprint:
-        raise UnreadableBody("a topic's entry was written by another release")
-    try:
-        body = fastavro.schemaless_reader(
-            io.BytesIO(value[FINGERPRINT_BYTES:]), _ENTRY.parsed, None
-        )
-    except Exception as error:  # fastavro raises whatever the garbled bytes lead to
-        raise UnreadableBody(f"a topic's entry can't be decoded: {error!r}") from error
-    if not isinstance(body, dict):
-        raise UnreadableBody("a topic's entry is no record")
-    return TopicEntry(body["topic"], body["type"], body["partitions"])

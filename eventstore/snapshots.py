@@ -36,8 +36,13 @@ class SnapshotStore(Protocol):
         """Bring the schema up to date, under a lock; return the names of migrations applied.
 
         Raises:
-            SnapshotSchemaMismatch: a newer version made the tables, or a migration was changed.
+            SnapshotSchemaMismatch: a newer version made the tables, and this one can't work beside
+                it; or a migration was changed.
         """
+        ...
+
+    async def pending(self) -> Sequence[str]:
+        """Return the names of migrations that `migrate` would apply. Raises: as `migrate`."""
         ...
 
     async def checkpoint(self, at: TopicPartition) -> Checkpoint | None:
@@ -91,6 +96,32 @@ class SnapshotStore(Protocol):
 
     async def discard(self, at: TopicPartition) -> bool:
         """Delete the partition's checkpoint and all its rows; True if there was a checkpoint."""
+        ...
+
+    async def unusable(
+        self, at: TopicPartition, *, after: ActorName | None = None, limit: int
+    ) -> Sequence[ActorListing]:
+        """Return at most `limit` rows that only tell where an actor's history ends.
+
+        Their version is `NO_STATE`: the actor is parked, or its state too large for a snapshot. In
+        the order of `actors`.
+        """
+        ...
+
+    async def relabel(self, at: TopicPartition, checkpoint: Checkpoint, log_id: bytes) -> bool:
+        """Say that the stored checkpoint belongs to the log `log_id` from now on.
+
+        For an operator who accepts a loss (log protocol 11). Iff the stored one has that offset
+        and claim; returns whether it had.
+        """
+        ...
+
+    async def topics(self) -> Sequence[str]:
+        """Return the topics of this system that anything is kept of, sorted."""
+        ...
+
+    async def forget(self, topic: str) -> bool:
+        """Delete all that is kept of a topic's partitions; return whether there was anything."""
         ...
 
     async def close(self) -> None:

@@ -5,13 +5,21 @@ what a newer schema can't read of an older one. The lowest layer: it knows nothi
 """
 
 from schemas.compat import Difference, differences, event_differences
-from schemas.registry import PlatformSchema, platform_schema, schema_fingerprint
+from schemas.registry import (
+    PlatformSchema,
+    parse_platform_schema,
+    platform_schema,
+    platform_schemas,
+    schema_fingerprint,
+)
 
 __all__ = [
     "Difference",
     "PlatformSchema",
     "differences",
     "event_differences",
+    "parse_platform_schema",
     "platform_schema",
+    "platform_schemas",
     "schema_fingerprint",
 ]

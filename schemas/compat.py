@@ -46,12 +46,13 @@ class Difference(NamedTuple):
         return f"{self.where} {self.what}".strip()
 
 
-def differences(writer: Any, reader: Any) -> list[Difference]:
+def differences(writer: Any, reader: Any, *, by_value: bool = False) -> list[Difference]:
     """Return all that `reader` can't read of what `writer` wrote; empty: it reads everything.
 
-    Both are parsed JSON of complete schemas.
+    Both are parsed JSON of complete schemas. `by_value`: what only some values can't be read for,
+    an enum's members that the reader lacks, is no difference.
     """
-    walk = _Walk(named_types(writer), named_types(reader))
+    walk = _Walk(named_types(writer), named_types(reader), by_value)
     return list(walk.compare(writer, reader, ""))
 
 
@@ -65,20 +66,28 @@ def event_differences(name: str, writer: Any, readers: Mapping[str, Any]) -> lis
     ]
 
 
-def readable(writer: Any, reader: Any, written: Mapping[str, Any], read: Mapping[str, Any]) -> bool:
+def readable(
+    writer: Any,
+    reader: Any,
+    written: Mapping[str, Any],
+    read: Mapping[str, Any],
+    *,
+    by_value: bool = False,
+) -> bool:
     """Tell whether a part of one schema can be read by a part of another.
 
-    `written` and `read` are the `named_types` of the whole schemas.
+    `written` and `read` are the `named_types` of the whole schemas; `by_value` as above.
     """
-    return not _Walk(written, read).differ(writer, reader, "")
+    return not _Walk(written, read, by_value).differ(writer, reader, "")
 
 
 class _Walk:
     """One comparison: the named types of both sides, and the pairs that are being compared."""
 
-    def __init__(self, written: Mapping[str, Any], read: Mapping[str, Any]) -> None:
+    def __init__(self, written: Mapping[str, Any], read: Mapping[str, Any], by_value: bool) -> None:
         self.written = written
         self.read = read
+        self.by_value = by_value
         self.open: set[tuple[str, str]] = set()
 
     def compare(self, writer: Any, reader: Any, path: str) -> Iterator[Difference]:
@@ -114,7 +123,7 @@ class _Walk:
             yield self.changed(writer, reader, path)
         elif writer["type"] == "enum":
             lost = [symbol for symbol in writer["symbols"] if symbol not in reader["symbols"]]
-            if lost and "default" not in reader:
+            if lost and "default" not in reader and not self.by_value:
                 yield Difference(_where(path), f"lost {', '.join(lost)} of enum {pair[1]}")
         elif writer["type"] == "fixed":
             if writer["size"] != reader["size"]:

@@ -14,6 +14,7 @@ Over 400 lines: one tree, in one place.
     |  |- MailboxFull, TooManyKeys, TooManySessions, TooManyWaiting, Draining, Fenced
     |  |- TooSlow                who follows an actor's events does not keep up
     |  |- LogUnreachable, StoreUnreachable, NodeUnreachable
+    |  |- NewerCodeNeeded         newer code wrote this actor; nodes that have it can serve it
     |- NodeUntrusted             its certificate is not trusted: nothing was sent
     |- OutcomeUnknown            it may have been executed, now or later
     |  |- RequestTooOld          a numbered request came again after 15 minutes
@@ -21,6 +22,9 @@ Over 400 lines: one tree, in one place.
     |- ReplyGone                 it was executed, its reply is no longer stored
     |- RequestSettled            a numbered request that its session no longer waits for
     |- ActorParked               a record of this actor can't be read
+    |- NotConfirmed              a change was shown and not confirmed: nothing was done
+    |- UnknownPosition           the log has no such partition or record
+    |- RepairRefused             that way out does not fit what is there
     |- ReplayDiffers             replay gives another state than the live run did
     |- LoopStuck                 told, not raised: a node's event loop hung, and it ended itself
     |- StartRefused              a node can't start
@@ -32,6 +36,8 @@ Over 400 lines: one tree, in one place.
 `code` is stable and the same in the exception, the HTTP problem body, the log line and the CLI;
 `retryable` tells whether the same call may succeed later unchanged; `at` names the place and
 `hint` the mend. Foreign exceptions are chained with `from`.
+
+Over 400 lines: one tree, in one place.
 """
 
 from __future__ import annotations
@@ -62,14 +68,17 @@ __all__ = [
     "LoopStuck",
     "MailboxFull",
     "MethodNotAllowed",
+    "NewerCodeNeeded",
     "NodeUnreachable",
     "NodeUntrusted",
+    "NotConfirmed",
     "NotStarted",
     "OutcomeUnknown",
     "PartitionStopped",
     "PartitionsChanged",
     "PortTaken",
     "Rejected",
+    "RepairRefused",
     "ReplayDiffers",
     "ReplyGone",
     "RequestSettled",
@@ -87,6 +96,7 @@ __all__ = [
     "Unavailable",
     "UnknownAction",
     "UnknownPath",
+    "UnknownPosition",
     "UnknownRevision",
     "UnknownType",
     "UnsafeTopic",
@@ -307,6 +317,12 @@ class StoreUnreachable(Unavailable):
     code = "store-unreachable"
 
 
+class NewerCodeNeeded(Unavailable):
+    """Newer code wrote what this node's code can't read without a loss; nodes that have it can."""
+
+    code = "newer-code-needed"
+
+
 class NodeUnreachable(Unavailable):
     """No node answers at the address; the call did not reach one."""
 
@@ -353,6 +369,24 @@ class ReplayDiffers(SpawnError):
     """What is stored gives another state than the actor had: `evolve` is not pure, for example."""
 
     code = "replay-differs"
+
+
+class NotConfirmed(SpawnError):
+    """What was to be done was shown and not confirmed; nothing was changed."""
+
+    code = "not-confirmed"
+
+
+class UnknownPosition(SpawnError):
+    """The log has no such topic, partition or record."""
+
+    code = "unknown-position"
+
+
+class RepairRefused(SpawnError):
+    """That way out does not fit what is there; nothing was changed."""
+
+    code = "repair-refused"
 
 
 class LoopStuck(SpawnError):

@@ -32,7 +32,8 @@ from spawn.config import Settings
 from spawn.connections import check_files, database_refusal, log_refusal, snapshots, to_kafka
 from spawn.core.partition import Limits
 from spawn.errors import LogUnreachable, StartRefused, StoreUnreachable
-from spawn.exposure import access_of, base_url, check_exposure, tls_of
+from spawn.exposure import access_of, base_url, check_exposure, check_mesh_exposure, tls_of
+from spawn.joining import Joining
 from spawn.provision import ensure_schemas, ensure_topics, event_topics
 from spawn.runtime.clock import SystemClock, random_id
 from spawn.runtime.context import RuntimeSettings
@@ -197,6 +198,7 @@ async def serve(
     stop = _Stop(options.stop)
     settings = with_system_of(target, settings)
     check_exposure(settings)
+    check_mesh_exposure(settings)
     # Reserved before anything is claimed: a node that can't serve must not displace one that does.
     listener = sock or reserve(settings.http.host, settings.http.port)
     with contextlib.closing(listener):
@@ -231,6 +233,7 @@ async def _serve(
         return
     url = base_url(settings, listener.getsockname()[1])
     access, tls = access_of(settings), tls_of(settings)
+    joining = Joining(settings, adapters.log, adapters.store, topics, url)
     node = Node(
         NodePlan(
             system=settings.system,
@@ -243,10 +246,11 @@ async def _serve(
             body_bytes_max=settings.http.body_limit_bytes,
             say=options.say,
             debugger=options.debugger,
+            route=joining.route,
         )
     )
     fresh = await node.is_fresh()
-    async with node.running() as dispatcher:
+    async with joining.joined(node) as membership, node.running(membership) as dispatcher:
         if target.system is not None:
             target.system.bind(dispatcher)
         server = HttpServer(
@@ -274,8 +278,12 @@ async def _serve(
                 options.on_serving(Serving(url, sum(tails)))
                 await stop.asked.wait()
             options.say("stopping: calls under way are finished, new ones refused")
+            grace_s = settings.node.stop_grace_s
+            deadline = asyncio.get_running_loop().time() + grace_s
+            await membership.hand_over(deadline - grace_s / 2)
             await server.stop_listening()
             async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(membership.leave(deadline))
                 tasks.create_task(node.drain(settings.node.stop_grace_s))
                 tasks.create_task(server.stop(settings.node.stop_grace_s))
         finally:

@@ -7,20 +7,25 @@ events is refused (design 3.4).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, Literal, NamedTuple
 
 from eventstore.codec import SchemaEntry
+from eventstore.errors import SnapshotSchemaMismatch
 from eventstore.log import EventLog, LogAdmin, TopicSettings, TopicState
 from eventstore.schema_topic import (
     TopicEntry,
-    read_schema_topic,
+    platform_entries,
+    read_schemas,
+    topic_entries,
+    topic_entry,
     write_schemas,
-    write_topics,
 )
 from eventstore.snapshots import SnapshotStore
-from spawn.core.behavior import Behavior, SchemaUse
-from spawn.core.ids import schemas_topic, topic_of
+from spawn.core.behavior import Behavior
+from spawn.core.ids import nodes_topic, schemas_topic, topic_of
+from spawn.core.schema_entries import own_entries, teach
 from spawn.errors import StartRefused, UnsafeTopic
 from spawn.runtime.topic_watch import partitions_changed
 
@@ -38,6 +43,8 @@ __all__ = [
     "unhosted_types",
 ]
 
+_LOGGER: Final = logging.getLogger("spawn.schemas")
+
 _EXPECTED: Final = {
     "cleanup.policy": "delete",
     "retention.ms": "-1",
@@ -49,7 +56,7 @@ _EXPECTED_COMPACTED: Final = {
     "cleanup.policy": "compact",
     "unclean.leader.election.enable": "false",
 }
-"""And of the schema topic."""
+"""And of our own."""
 _COPIES_MIN: Final = 3
 """With min.insync.replicas 2 a broker may be lost, and another one be away."""
 
@@ -102,11 +109,12 @@ async def ensure_topics(
     """Make what is missing; return the event topics with the partitions that they have.
 
     Raises: UnsafeTopic (see `refuse_unsafe`), StartRefused (something is missing and may not be
-    created, or can't be used), LogUnavailable, LogRefused, SnapshotsUnavailable.
+    created, or can't be used), LogUnavailable, LogRefused, SnapshotsUnavailable,
+    SnapshotSchemaMismatch.
     """
-    schemas = schemas_topic(system)
-    existing = await admin.describe([*wanted, schemas])
-    missing = [topic for topic in (*wanted, schemas) if topic not in existing]
+    compacted = (schemas_topic(system), nodes_topic(system))
+    existing = await admin.describe([*wanted, *compacted])
+    missing = [topic for topic in (*wanted, *compacted) if topic not in existing]
     if missing and not create:
         raise StartRefused(
             f"missing topics: {', '.join(missing)}",
@@ -117,11 +125,11 @@ async def ensure_topics(
             topic: TopicSettings(
                 partitions=wanted.get(topic, 1),
                 replication=replication,
-                compacted=topic == schemas,
+                compacted=topic in compacted,
             )
             for topic in missing
         })  # fmt: skip
-        existing = await admin.describe([*wanted, schemas])
+        existing = await admin.describe([*wanted, *compacted])
     if await admin.brokers() == 1:
         say("warning: one broker: what it acknowledged is lost with its disk")
     for topic in wanted:
@@ -129,11 +137,16 @@ async def ensure_topics(
             raise StartRefused(f"topic {topic} was created but the log does not show it")
         for text in _differences(existing[topic], wanted[topic]):
             say(f"warning: {text}")
-    for text in refuse_unsafe(existing, schemas, unsafe):
+    for text in refuse_unsafe(existing, compacted, unsafe):
         say(f"warning: {text}")
     if create:
         for name in await store.migrate():
             say(f"database: applied {name}")
+    elif names := await store.pending():
+        raise SnapshotSchemaMismatch(
+            f"it lacks tables of this version of Spawn ({', '.join(names)}); `spawn init` makes "
+            "them"
+        )
     return {topic: existing[topic].partitions for topic in wanted}
 
 
@@ -150,7 +163,7 @@ def _differences(state: TopicState, partitions: int) -> Sequence[str]:
 def topic_problems(state: TopicState, *, compacted: bool = False) -> Sequence[TopicProblem]:
     """Return which of a topic's settings are wrong, as far as the broker tells them (pure).
 
-    `compacted`: it is the schema topic, else it holds events.
+    `compacted`: it is one of our own, else it holds events.
     """
     found = []
     expected_values = _EXPECTED_COMPACTED if compacted else _EXPECTED
@@ -171,9 +184,11 @@ def topic_problems(state: TopicState, *, compacted: bool = False) -> Sequence[To
 
 
 def refuse_unsafe(
-    topics: Mapping[str, TopicState], schemas: str, policy: UnsafeTopics
+    topics: Mapping[str, TopicState], ours: Collection[str], policy: UnsafeTopics
 ) -> Sequence[str]:
     """Return what is wrong with topics that may be used all the same; refuse the others (pure).
+
+    `ours`: those that are compacted; the others hold events.
 
     `auto` refuses topics whose settings lose acknowledged events though there are several copies:
     somebody meant them to be safe. With one copy they are lost with its disk in any case, as on a
@@ -184,7 +199,7 @@ def refuse_unsafe(
     """
     told, refused, mends = [], [], []
     for name, state in topics.items():
-        problems = topic_problems(state, compacted=name == schemas)
+        problems = topic_problems(state, compacted=name in ours)
         lost = [problem for problem in problems if problem.loses]
         told += [f"topic {name} {problem.text}" for problem in problems]
         if policy == "refuse" and state.replication < _COPIES_MIN:
@@ -211,7 +226,10 @@ async def ensure_schemas(
     topics: Mapping[str, int] | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> None:
-    """Tell each type what its topic was written with; write down what it will write.
+    """Tell each type what its topic was written with; write down what this node will write.
+
+    What is new stands in the topic, acknowledged, when this returns; records that use it come
+    later.
 
     With `topics` (what `ensure_topics` returned) also compare their partitions with what they were
     made with, and write that down for those that are new.
@@ -220,33 +238,23 @@ async def ensure_schemas(
     TopicMissing.
     """
     topic = schemas_topic(system)
-    known, recorded = await read_schema_topic(log, topic)
-    new_topics: Sequence[TopicEntry] = ()
+    known = await read_schemas(log, topic)
+    wanted = list(platform_entries())
     if topics is not None:
+        recorded = topic_entries(known)
         for text in judge_types(system, behaviors, recorded):
             say(f"warning: {text}")
-        new_topics = judge_partitions(system, behaviors, topics, recorded)
-    have = {(entry.type, entry.role, entry.name, entry.fingerprint) for entry in known}
-    fresh: list[SchemaEntry] = []
+        wanted += map(topic_entry, judge_partitions(system, behaviors, topics, recorded))
     for behavior in behaviors:
-        behavior.learn([
-            SchemaUse(
-                entry.type,
-                "state" if entry.role == "state" else "event",
-                entry.name,
-                entry.fingerprint,
-                entry.schema,
-            )
-            for entry in known
-            if entry.type == behavior.type
-        ])  # fmt: skip
-        fresh += [
-            SchemaEntry(use.type, use.role, use.name, use.fingerprint, use.schema)
-            for use in behavior.schemas
-            if (use.type, use.role, use.name, use.fingerprint) not in have
-        ]
-    await write_schemas(log, topic, fresh, time_ms)
-    await write_topics(log, topic, new_topics, time_ms)
+        for text in teach(behavior, known):
+            _LOGGER.warning("newer code of %s than this has run: %s", behavior.type, text)
+        wanted += own_entries(behavior)
+    have = {_name(entry) for entry in known}
+    await write_schemas(log, topic, [each for each in wanted if _name(each) not in have], time_ms)
+
+
+def _name(entry: SchemaEntry) -> tuple[str, str, str, bytes]:
+    return entry.type, entry.role, entry.name, entry.fingerprint
 
 
 def judge_partitions(

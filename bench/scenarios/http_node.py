@@ -15,7 +15,7 @@ from bench.http_load import closed_loop, connected, post, until_listening
 from bench.world import ROOT, World, counter_id
 from tests.services.ports import free_port
 
-__all__ = ["run", "spawn_node"]
+__all__ = ["cpu_s", "run", "spawn_node"]
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _TARGETS: Final = {64: [Target("rate", 7_000)], 1: [Target("p50_ms", 1.2, at_most=True)]}
@@ -33,13 +33,13 @@ async def run(world: World) -> list[Figure]:
                 await closed_loop(clients, requests, 2)
                 runs = []
                 for _ in range(world.runs):
-                    cpu = _cpu_s(pid)
+                    cpu = cpu_s(pid)
                     run = dict(
                         await world.measure_load(
                             lambda: closed_loop(clients, requests, world.seconds)
                         )
                     )
-                    spent = (_cpu_s(pid) - cpu) * 1e6
+                    spent = (cpu_s(pid) - cpu) * 1e6
                     run["node_cpu_us"] = spent / (run["rate"] * world.seconds)
                     runs.append(run)
             figures.append(
@@ -78,7 +78,8 @@ async def spawn_node(world: World) -> AsyncIterator[tuple[int, int]]:
         await node.wait()
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_s(pid: int) -> float:
+    """Return the CPU time that a process has used."""
     status = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
     user, system = status.rpartition(")")[2].split()[11:13]
     return (int(user) + int(system)) / _TICKS

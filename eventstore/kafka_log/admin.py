@@ -1,4 +1,4 @@
-"""Topics: making and describing them."""
+"""Topics: making, describing and deleting them; and who is in a group."""
 
 from __future__ import annotations
 
@@ -6,12 +6,18 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from aiokafka import errors as kafka
-from aiokafka.client import AIOKafkaClient
-from aiokafka.protocol.admin import CreateTopicsRequest, DescribeConfigsRequest
+from aiokafka.client import AIOKafkaClient, CoordinationType
+from aiokafka.protocol.admin import (
+    CreateTopicsRequest,
+    DeleteGroupsRequest,
+    DeleteTopicsRequest,
+    DescribeConfigsRequest,
+    DescribeGroupsRequest,
+)
 
-from eventstore.errors import LogRefused
+from eventstore.errors import LogForbidden, LogRefused
 from eventstore.kafka_log.background import Background
-from eventstore.kafka_log.failures import REFUSALS, quieten_client
+from eventstore.kafka_log.failures import REFUSALS, quieten_client, refusal
 from eventstore.kafka_log.metadata import Partitions, partitions
 from eventstore.kafka_log.metadata import topics as all_topics
 from eventstore.kafka_log.requests import Requests
@@ -24,6 +30,10 @@ _T = TypeVar("_T")
 
 _TOPIC: Final = 2
 """The kind of resource whose settings are asked for."""
+_DELETION_DISABLED: Final = 73
+_NON_EMPTY_GROUP: Final = 68
+_GROUP_ID_NOT_FOUND: Final = 69
+"""Codes of the protocol that aiokafka has no errors for, or not the right ones."""
 _UNLED: Final[Partitions] = ({"leader": -1},)
 
 
@@ -88,6 +98,59 @@ class KafkaAdmin:
         if topics:
             await self._until_answered("creating topics", ask)
 
+    async def delete(self, topics: Sequence[str]) -> None:
+        async def ask(client: AIOKafkaClient) -> bool | None:
+            """Delete those that are still there; done when none is shown any more."""
+            left = list(await partitions(client, topics))
+            if not left:
+                return True
+            timeout_ms = int(self._settings.admin_timeout_s * 400)
+            _known_brokers(client)
+            answer = await client.send(
+                client.cluster.controller.nodeId, DeleteTopicsRequest(left, timeout_ms)
+            )
+            for name, code in answer.topic_error_codes:
+                error = kafka.for_code(code)
+                if code == _DELETION_DISABLED or error in REFUSALS:
+                    why = "deleting topics is disabled" if code == _DELETION_DISABLED else ""
+                    text = f"Kafka refused to delete topic {name}: {why or error.__name__}"
+                    raise refusal(error, text)
+                if error not in (kafka.NoError, kafka.UnknownTopicOrPartitionError):
+                    raise error(f"topic {name}: {error.__name__}")
+            return None
+
+        if topics:
+            await self._until_answered("deleting topics", ask)
+
+    async def group_members(self, group: str) -> Sequence[str] | None:
+        async def ask(client: AIOKafkaClient) -> tuple[Sequence[str] | None]:
+            node = await client.coordinator_lookup(CoordinationType.GROUP, group)
+            try:
+                answer = await client.send(node, DescribeGroupsRequest([group]))
+            except (kafka.IncompatibleBrokerVersion, kafka.UnsupportedVersionError):
+                return (None,)
+            members: list[str] = []
+            for code, _, _, _, _, found, *_ in answer.groups:
+                _raise_of_group(code, group)
+                members += [f"{each[1]} at {each[2].removeprefix('/')}" for each in found]
+            return (members,)
+
+        (told,) = await self._until_answered(f"describing group {group}", ask)
+        return told
+
+    async def delete_group(self, group: str) -> None:
+        async def ask(client: AIOKafkaClient) -> bool:
+            node = await client.coordinator_lookup(CoordinationType.GROUP, group)
+            try:
+                answer = await client.send(node, DeleteGroupsRequest([group]))
+            except (kafka.IncompatibleBrokerVersion, kafka.UnsupportedVersionError):
+                return True  # a broker that deletes none forgets them by itself
+            for _, code in answer.results:
+                _raise_of_group(code, group)
+            return True
+
+        await self._until_answered(f"deleting group {group}", ask)
+
     async def _until_answered(
         self, what: str, ask: Callable[[AIOKafkaClient], Awaitable[_T | None]]
     ) -> _T:
@@ -99,6 +162,17 @@ class KafkaAdmin:
         finally:
             requests.close()
             await background.wait(self._settings.close_timeout_s)
+
+
+def _raise_of_group(code: int, group: str) -> None:
+    """Raise for what a coordinator answers of a group; one that it does not know is well."""
+    error = kafka.for_code(code)
+    if error is kafka.GroupAuthorizationFailedError:
+        raise LogForbidden(f"Kafka does not let us at group {group}")
+    if code == _NON_EMPTY_GROUP:
+        raise LogRefused(f"group {group} has members")
+    if code not in (0, _GROUP_ID_NOT_FOUND):
+        raise error(f"group {group}: {error.__name__}")
 
 
 def _known_brokers(client: AIOKafkaClient) -> int:

@@ -63,6 +63,7 @@ STATUSES: Final = {
     "fenced": Kind(503, "Another node owns the partition"),
     "log-unreachable": Kind(503, "The event log does not answer"),
     "store-unreachable": Kind(503, "The snapshot store does not answer"),
+    "newer-code-needed": Kind(503, "Newer code is needed to read the actor"),
     "outcome-unknown": Kind(504, "The outcome is unknown"),
 }
 """Status and title by code. `rejected` stands for every code of user code's own (409). A code that

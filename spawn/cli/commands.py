@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import Final, NamedTuple
 
-__all__ = ["COMMANDS", "DEBUG", "HELP_ALL", "SUMMARY", "Command", "help_page"]
+__all__ = ["ACTIONS", "COMMANDS", "DEBUG", "HELP_ALL", "SUMMARY", "Command", "help_page"]
 
 DEBUG: Final = "--debug"
 HELP_ALL: Final = "--help-all"
@@ -78,6 +78,15 @@ COMMANDS: Final = {
         "doctor [OPTIONS]",
         "spawn doctor --config production.toml",
     ),
+    "repair": Command(
+        "List parked actors, stopped partitions and lost history, and the ways out; or take one.",
+        "repair [ACTION SUBJECT...] [OPTIONS]",
+        "spawn repair skip spawn.shop.Counter/0@17",
+        "ACTION: unpark TYPE/ID, skip TOPIC/PARTITION@OFFSET, accept-loss TOPIC/PARTITION, "
+        "drop-type TYPE, drop-system SYSTEM. Each shows its plan first and asks; without a "
+        "terminal and without --yes nothing is changed and the exit code is 6. The list's exit "
+        "code is 1 if there are findings.",
+    ),
     "config": Command(
         "Show every setting, its value, and where that came from.",
         "config [OPTIONS]",
@@ -96,11 +105,14 @@ COMMANDS: Final = {
 }
 """Commands in the order of the help page; `spawn.cli.NAME` has the function of that name."""
 
+ACTIONS: Final = ("unpark", "skip", "accept-loss", "drop-type", "drop-system")
+"""The ways out of `spawn repair`."""
+
 _WIDTH_MAX: Final = 100
 _NAMES_WIDTH: Final = 14
 _END: Final = f"""\
 {DEBUG} with any command shows the traceback of an error.
-Exit codes: 0 done, 1 failed, 2 usage, 3 fenced, 4 not found, 5 unreachable.
+Exit codes: 0 done, 1 failed, 2 usage, 3 fenced, 4 not found, 5 unreachable, 6 not confirmed.
 
 Example: spawn dev counter.py"""
 

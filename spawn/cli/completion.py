@@ -19,7 +19,7 @@ from cyclopts import Parameter
 
 from spawn import error_pages
 from spawn.cli import console
-from spawn.cli.commands import COMMANDS, DEBUG
+from spawn.cli.commands import ACTIONS, COMMANDS, DEBUG
 from spawn.cli.node_client import authorization, find_node
 from spawn.errors import SpawnError
 
@@ -111,6 +111,11 @@ def completions(words: Sequence[str], options: Sequence[str], types: Any) -> Seq
         return _matching(last, error_pages.codes())
     if command == "completion" and not given:
         return _matching(last, _SCRIPTS)
+    if command == "repair" and not given:
+        return _matching(last, ACTIONS)
+    if command == "repair" and given[0] in ("unpark", "drop-type") and len(given) == 1:
+        ending = "/" if given[0] == "unpark" else ""
+        return _matching(last, [f"{name}{ending}" for name in types()])
     if command in _TYPED and not given:
         ending = "/" if _TYPED[command] else ""
         return _matching(last, [f"{name}{ending}" for name in types()])

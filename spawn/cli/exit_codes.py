@@ -11,6 +11,7 @@ __all__ = [
     "FAILED",
     "FENCED",
     "INTERRUPTED",
+    "NOT_CONFIRMED",
     "NOT_FOUND",
     "STUCK",
     "UNREACHABLE",
@@ -25,6 +26,8 @@ USAGE: Final = 2
 FENCED: Final = 3
 NOT_FOUND: Final = 4
 UNREACHABLE: Final = 5
+NOT_CONFIRMED: Final = 6
+"""A change was shown and not confirmed; nothing was done."""
 STUCK: Final = 70
 """A node whose event loop hung ended itself (EX_SOFTWARE of sysexits): start it again."""
 INTERRUPTED: Final = 130
@@ -42,6 +45,8 @@ _BY_CODE: Final = {
     "unknown-action": NOT_FOUND,
     "unknown-revision": NOT_FOUND,
     "unknown-path": NOT_FOUND,
+    "unknown-position": NOT_FOUND,
+    "not-confirmed": NOT_CONFIRMED,
     "node-unreachable": UNREACHABLE,
     "node-untrusted": UNREACHABLE,
     "log-unreachable": UNREACHABLE,

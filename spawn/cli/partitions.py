@@ -56,13 +56,15 @@ def partitions(
 
 
 async def _read(settings: Settings, actor_type: str | None) -> Sequence[PartitionLine]:
+    from eventstore.schema_topic import body_writers
     from spawn.query.catalog import Catalog
     from spawn.query.partition_list import list_partitions
 
     async with opened(settings) as (log, admin, store):
         catalog = Catalog(log, admin, settings.system)
         topics = await (catalog.topics_of(actor_type) if actor_type else catalog.topics())
-        return await list_partitions(log, store, topics)
+        writers = body_writers(await catalog.schemas())
+        return await list_partitions(log, store, topics, writers)
 
 
 def _row(line: PartitionLine) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from spawn.cli import console
@@ -12,7 +13,7 @@ from spawn.errors import InvalidTarget
 if TYPE_CHECKING:
     from spawn.core.behavior import Behavior
 
-__all__ = ["code_of"]
+__all__ = ["all_code", "code_of"]
 
 
 def code_of(subject: Subject, target: str | None, *, needed: bool = True) -> Behavior | None:
@@ -20,6 +21,22 @@ def code_of(subject: Subject, target: str | None, *, needed: bool = True) -> Beh
 
     `needed`: it is told when the running one's code can't be used.
     Raises: UsageError, InvalidTarget - the target that was named is wrong.
+    """
+    behaviors = all_code(target, needed=needed)
+    if subject.type not in behaviors and target is not None:
+        raise UsageError(
+            f"{target} has no type {subject.type}",
+            at="--target (flag)",
+            hint=nearest(subject.type, behaviors) or f"it has {', '.join(sorted(behaviors))}",
+        )
+    return behaviors.get(subject.type)
+
+
+def all_code(target: str | None, *, needed: bool = True) -> Mapping[str, Behavior]:
+    """Return the code of all types: of `target`, else of the `spawn dev` that runs here, or none.
+
+    `needed`: it is told when the running one's code can't be used.
+    Raises: InvalidTarget - the target that was named is wrong.
     """
     from spawn.sdk.target import load_target
 
@@ -30,19 +47,12 @@ def code_of(subject: Subject, target: str | None, *, needed: bool = True) -> Beh
         running = dev_file.read(DEV_FOLDER)
         target = running.target if running is not None else None
     if target is None:
-        return None
+        return {}
     try:
-        behaviors = {each.type: each for each in load_target(target).behaviors}
+        return {each.type: each for each in load_target(target).behaviors}
     except InvalidTarget as error:
         if named:
             raise
         if needed:
             console.warning(f"the code of the running spawn dev can't be used for states: {error}")
-        return None
-    if subject.type not in behaviors and named:
-        raise UsageError(
-            f"{target} has no type {subject.type}",
-            at="--target (flag)",
-            hint=nearest(subject.type, behaviors) or f"it has {', '.join(sorted(behaviors))}",
-        )
-    return behaviors.get(subject.type)
+        return {}

@@ -217,7 +217,7 @@ class MeshSettings:
     """Address to listen on for other nodes. The default is reached from this machine only. Another
     one needs TLS files, unless `mesh.insecure` says that something else protects the node."""
     port: int = _setting(9101, readers.integer(0, 65535))
-    """Port for other nodes; 0 takes a free one. Nothing listens there yet."""
+    """Port for other nodes; 0 takes a free one, and so does a node that finds the default taken."""
     advertise: str = _setting("", readers.endpoint)
     """Where other nodes reach this one, as `host:port`, if not at `mesh.host` and `mesh.port`. It
     is needed where `mesh.host` is `0.0.0.0` or `::`."""

@@ -26,6 +26,7 @@ from spawn.core.behavior import Behavior
 from spawn.core.commands import Command
 from spawn.core.decision import Decision
 from spawn.core.keys import Keys
+from spawn.errors import SpawnError
 
 if TYPE_CHECKING:
     from spawn.core.tail import Tail
@@ -107,8 +108,8 @@ class Actor:
         self.dirt = Dirt.CLEAN
         self.touched = 0
         """Tick of the last command or read; for passivation."""
-        self.parked = ""
-        """Why its state can't be rebuilt; empty: it can."""
+        self.parked: SpawnError | None = None
+        """Why its state can't be rebuilt, for everybody who calls it; None: it can."""
 
     def save_key_again(self, commit: Commit) -> None:
         """The store lost this commit's row: let the next flush write its key once more."""

@@ -125,6 +125,15 @@ class Behavior(Protocol):
         """
         ...
 
+    def meet(self, newer: Sequence[SchemaUse]) -> Sequence[str]:
+        """Take over schemas that newer code of this type writes, as far as this code can read them.
+
+        What is known already is passed over. Where only some values can't be read, or would be read
+        with a loss, reading them raises WrittenByNewerCode; so does reading anything of a schema
+        that this code can't read at all. Returns those, each as a text for people.
+        """
+        ...
+
     def initial(self, actor_id: str) -> Any:
         """Return the state of an actor that was never written (or was deleted)."""
         ...

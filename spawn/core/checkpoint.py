@@ -2,6 +2,10 @@
 
 Field by field: fence (claim, epoch, next, released, log id), the anchor of record X - 1, the log
 time T, and the sessions with low, done and newest. The actors' part are rows of their own.
+
+A release that adds what its owner may not lose raises `_VERSION`, since one that does not know the
+field would write checkpoints without it: that one then reads the log from its start instead, where
+a flag stops it (`eventstore.records.Flag.MUST_KNOW`). A field that may be lost needs no new one.
 """
 
 from __future__ import annotations

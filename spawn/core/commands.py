@@ -10,11 +10,16 @@ import msgspec
 from eventstore.records import Cause, RequestNumber, UserKey
 from spawn.core.ids import Position
 
-__all__ = ["DELETE", "Answer", "Command", "Waiter"]
+__all__ = ["DELETE", "UNDECODED", "Answer", "Command", "Waiter"]
 
 DELETE: Final = "$delete"
 """The action of a command that deletes its actor, whatever the type; it is the name in the record.
 No action of a type can be named so: the names of methods have no `$`."""
+
+
+UNDECODED: Final = object()
+"""The arguments of a command that goes to another node, or came from one: whoever runs it decodes
+its payload."""
 
 
 class Waiter(Protocol):

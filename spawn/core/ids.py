@@ -12,6 +12,7 @@ __all__ = [
     "ID_BYTES_MAX",
     "NAME_PATTERN",
     "Position",
+    "nodes_topic",
     "partition_of",
     "schemas_topic",
     "topic_of",
@@ -54,3 +55,8 @@ def topic_of(system: str, topic: str) -> str:
 def schemas_topic(system: str) -> str:
     """Return the compacted topic that holds the system's Avro schemas by fingerprint."""
     return f"spawn.{system}._schemas"
+
+
+def nodes_topic(system: str) -> str:
+    """Return the compacted topic in which the system's nodes stand by id."""
+    return f"spawn.{system}._nodes"

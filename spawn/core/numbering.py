@@ -66,15 +66,17 @@ class Numbers:
     def draw(self, now_us: int) -> Drawn:
         """Return the number of a new request."""
         session = self._session
-        if session.next >= session.low + WINDOW:
+        n = session.next
+        low = next(iter(session.outstanding), n)
+        if n >= low + WINDOW:
             # One slow request holds the window up. It keeps its session; others go on in another.
             session = self._session = _Session(self._new_id())
-        n = session.next
-        session.next += 1
+            n = low = session.next
+        session.next = n + 1
         session.outstanding[n] = None
-        return Drawn(
-            session, RequestNumber(session.id, n, session.low, max(now_us, self.newest_us))
-        )
+        newest_us = self.newest_us
+        issued_us = now_us if now_us > newest_us else newest_us
+        return Drawn(session, RequestNumber(session.id, n, low, issued_us))
 
     def learn(self, time_us: int) -> None:
         """Take over the partition's time, which an answer told."""

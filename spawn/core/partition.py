@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -54,7 +55,6 @@ from spawn.core.keys import BoundKey, Keys
 from spawn.core.residents import Residents
 from spawn.core.sessions import Arrival, Sessions
 from spawn.errors import (
-    ActorParked,
     InvalidHeader,
     MailboxFull,
     RequestSettled,
@@ -156,6 +156,9 @@ class Partition:
         self.barrier_wanted = False
         """Append a Barrier even if nobody reads: somebody doubts that the claim still holds."""
         self._appending = False
+        self._observed: list[Entry] = []
+        """Own entries found valid by an `observe` that then stopped: the next one returns them."""
+        self._barrier_met = False
         self._landed_at = -1
         """Where the log says that the append in flight begins, while what is before it is read."""
         self.displaces_live_claim = False
@@ -244,8 +247,17 @@ class Partition:
 
         Raises: RequestSettled, RequestTooOld, InvalidHeader, TooManySessions.
         """
-        actor = self.residents.actor(command.type, command.id)
         sessions = self.fold.sessions
+        session = sessions.by_id.get(request.session)
+        if (
+            session is not None
+            and request.n >= session.low
+            and request.n not in session.done
+            and self.fold.horizon_us <= request.issued_us <= now_us + _ISSUED_AHEAD_US
+            and sessions.numbers < self.limits.session_numbers_max
+        ):
+            return None  # the usual case, written out; what follows comes to the same
+        actor = self.residents.actor(command.type, command.id)
         match sessions.arrival(request, False, self.fold.horizon_us):
             case Arrival.DONE:
                 return sessions.by_id[request.session].done[request.n]
@@ -296,11 +308,11 @@ class Partition:
         """Take a command; return its actor if that may start a command now.
 
         A copy of a numbered request in flight joins it. Raises: MailboxFull, TooManyWaiting,
-        StoreUnreachable, ActorParked - it was not taken.
+        StoreUnreachable, ActorParked, NewerCodeNeeded - it was not taken.
         """
         actor = self.residents.actor(command.type, command.id)
-        if actor.parked:
-            raise ActorParked(actor.parked, at=actor.name)
+        if actor.parked is not None:
+            raise copy(actor.parked)
         work = actor.work
         if work is None:
             work = self.residents.busy_with(actor)
@@ -606,12 +618,12 @@ class Partition:
         """Return the actor if the read may run now on its committed state.
 
         Else it is kept: until the actor is loaded, or until an append that starts after now is
-        acknowledged (`readable`). Raises: ActorParked.
+        acknowledged (`readable`). Raises: ActorParked, NewerCodeNeeded.
         """
         actor = self.residents.actor(command.type, command.id)
         if actor.asleep:
-            if actor.parked:
-                raise ActorParked(actor.parked, at=actor.name)
+            if actor.parked is not None:
+                raise copy(actor.parked)
             work = actor.work
             if work is None:
                 work = self.residents.busy_with(actor)
@@ -728,11 +740,11 @@ class Partition:
         May be called piece by piece. The append in flight is over when its last record was folded,
         its Barrier likewise, with our claim still the current one: only then reads rest on it.
 
-        Raises: LossDetected, UnreadablePrefix.
+        Raises: LossDetected, UnreadablePrefix - go on with that very record once it was declared
+        void; or it stays so.
         """
         fold = self.fold
-        settled: list[Entry] = []
-        found = False
+        settled = self._observed
         for index, stored in enumerate(records):
             if stored.offset < fold.position:
                 self._verify_anchor(stored)
@@ -746,9 +758,10 @@ class Partition:
                 self.phase = Phase.FENCED
                 break
             elif stored.offset == self._landed_at and fold.anchor == (self.mine, -2):
-                found = True
-        found = found or (bool(settled) and len(settled) == len(self.inflight))
+                self._barrier_met = True
+        found = self._barrier_met or (bool(settled) and len(settled) == len(self.inflight))
         del self.inflight[: len(settled)]
+        self._observed, self._barrier_met = [], False
         if found and self._appending and self.phase is Phase.ACTIVE:
             self._appending = False
             self._lease_from = self._started

@@ -21,6 +21,7 @@ from spawn.core.commands import Command
 from spawn.core.fold import Fold, TailRecord
 from spawn.core.keys import BoundKey, Keys
 from spawn.core.tail import Base, Tail
+from spawn.errors import ActorParked, SpawnError
 
 __all__ = ["HISTORY_MAX", "Capture", "Captured", "Residents", "TypeNotServed"]
 
@@ -106,7 +107,7 @@ class Residents:
                 try:
                     actor.state = table.behavior.initial(actor_id.decode())
                 except UnreadableBody as error:
-                    actor.parked = str(error)
+                    actor.parked = ActorParked(str(error), at=actor.name)
                 else:
                     actor.asleep = False
         actor.touched = self.tick
@@ -213,7 +214,7 @@ class Residents:
             actor.tail = tail
         self.base = offset
 
-    def park(self, actor: Actor, reason: str) -> Sequence[Command]:
+    def park(self, actor: Actor, reason: SpawnError) -> Sequence[Command]:
         """The actor's state can't be rebuilt: return the commands and reads that wait for it."""
         actor.parked = reason
         return self._drop_work(actor)
@@ -282,7 +283,7 @@ class Residents:
         if actor.work is not None or actor.dirt is not Dirt.CLEAN:
             return False
         was_written = actor.offset != NO_PREVIOUS
-        if actor.parked and was_written:
+        if actor.parked is not None and was_written:
             return False
         # One that was never written may be parked for a wrong id: it is parked again when used.
         del actor.table.actors[actor.id]

@@ -1,7 +1,8 @@
 """From records to an actor's state: snapshot, tail, walk back (pure; log protocol 4, design I7).
 
 The same few functions rebuild a state at activation, for a flush, for `spawn events` and for
-replay; none of them runs an action.
+replay; none of them runs an action. What they lack of schemas they say by UnknownSchema; whoever
+calls them may fetch it and call again.
 """
 
 from __future__ import annotations
@@ -10,19 +11,19 @@ import zlib
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
-from eventstore.codec import read_effect
-from eventstore.errors import UnreadableBody
+from eventstore.codec import SHIPPED, Writers, read_effect
+from eventstore.errors import UnknownSchema, UnreadableBody
 from eventstore.records import NO_PREVIOUS, Commit, Flag, Outcome, UserKey, decode_prefix
 from eventstore.rows import ActorRow
 from spawn.core.behavior import Behavior
 from spawn.core.decision import EncodedState, EventData
 from spawn.core.keys import Keys
 
-__all__ = ["Base", "Step", "Tail", "apply_commit", "base_from_row", "fold_tail"]
+__all__ = ["WHOLE", "Base", "Step", "Tail", "apply_commit", "base_from_row", "fold_tail"]
 
 
 _APPLIED: Final = int(Outcome.APPLIED)
-_WHOLE: Final = Flag.STATE | Flag.DELETED
+WHOLE: Final = Flag.STATE | Flag.DELETED
 """Such a commit says the whole state: what the actor was before no longer matters."""
 
 
@@ -43,7 +44,7 @@ class Tail:
     def add(self, offset: int, value: bytes, outcome: int, flags: int) -> None:
         """Take the actor's next valid record."""
         if outcome == _APPLIED:
-            if flags & _WHOLE:
+            if flags & WHOLE:
                 self.records.clear()
             self.records.append((offset, value))
 
@@ -89,6 +90,8 @@ def base_from_row(behavior: Behavior, row: ActorRow | None) -> Base | None:
 
     It can't when the type's `snapshot_version` has moved on, the checksum is wrong or the bytes
     can't be read: the state is then refolded from the log. No row: never written.
+
+    Raises: UnknownSchema - the schema topic may tell how to read it.
     """
     if row is None:
         return None
@@ -100,23 +103,37 @@ def base_from_row(behavior: Behavior, row: ActorRow | None) -> Base | None:
         return None
     try:
         state = behavior.decode_state(EncodedState(row.fingerprint, row.state))
+    except UnknownSchema:
+        raise
     except UnreadableBody:
         return None
     return Base(state, row.revision, False)
 
 
 def fold_tail(
-    behavior: Behavior, actor_id: str, base: Base, records: Iterable[tuple[int, bytes]]
+    behavior: Behavior,
+    actor_id: str,
+    base: Base,
+    records: Iterable[tuple[int, bytes]],
+    writers: Writers = SHIPPED,
 ) -> Base:
     """Fold applied commits into a state. Raises: UnreadableBody, naming the offset."""
     state, revision, deleted = base
     for offset, value in records:
-        step = apply_commit(behavior, actor_id, Base(state, revision, deleted), offset, value)
+        before = Base(state, revision, deleted)
+        step = apply_commit(behavior, actor_id, before, offset, value, writers)
         state, revision, deleted = step.state, step.revision, step.deleted
     return Base(state, revision, deleted)
 
 
-def apply_commit(behavior: Behavior, actor_id: str, base: Base, offset: int, value: bytes) -> Step:
+def apply_commit(
+    behavior: Behavior,
+    actor_id: str,
+    base: Base,
+    offset: int,
+    value: bytes,
+    writers: Writers = SHIPPED,
+) -> Step:
     """Return the actor after one applied commit. Raises: UnreadableBody, naming the offset."""
     commit = decode_prefix(value)
     if not isinstance(commit, Commit):
@@ -124,13 +141,18 @@ def apply_commit(behavior: Behavior, actor_id: str, base: Base, offset: int, val
     if commit.flags & Flag.DELETED:
         return Step(offset, commit.revision, None, True)
     try:
-        events, replaced = read_effect(value, commit.body_at)
+        events, replaced = read_effect(value, commit.body_at, writers)
         if replaced is not None:
             state = behavior.decode_state(EncodedState(*replaced))
         else:
+            if commit.revision != base.revision + 1:
+                raise UnreadableBody(
+                    f"it makes revision {commit.revision}, what is known before it is revision "
+                    f"{base.revision}: a record between them is missing"
+                )
             alive = base.revision > 0 and not base.deleted
             before = base.state if alive else behavior.initial(actor_id)
             state = behavior.evolve(actor_id, before, [EventData(*event) for event in events])
     except UnreadableBody as error:
-        raise UnreadableBody(f"offset {offset}: {error}") from error
+        raise error.within(f"offset {offset}") from error
     return Step(offset, commit.revision, state, False)

@@ -32,7 +32,7 @@ from eventstore.log import (
     TopicState,
 )
 from eventstore.records import Commit, decode_prefix
-from eventstore.schema_topic import TopicEntry, read_schema_topic
+from eventstore.schema_topic import TopicEntry, read_schemas, topic_entries
 from spawn.config import Settings
 from spawn.connections import mend_of_log, to_kafka
 from spawn.core.ids import schemas_topic, topic_of
@@ -101,7 +101,7 @@ async def examine_log(
         for check in judge_topics(settings.system, topics):
             yield check
         if schemas_topic(settings.system) in topics:
-            recorded = (await read_schema_topic(log, schemas_topic(settings.system))).topics
+            recorded = topic_entries(await read_schemas(log, schemas_topic(settings.system)))
             for check in judge_numbers(topics, recorded):
                 yield check
         yield await _newest(log, topics, settings.system, time_us)
@@ -315,7 +315,8 @@ async def probe_write(
     _, end = await log.bounds(at)
     sent: list[bytes] = []
     for size in (3, 1, 2):
-        batch = [LogRecord(b"probe", b"%d/%d" % (size, number)) for number in range(size)]
+        values = [b"%d/%d" % (size, number) for number in range(size)]
+        batch = [LogRecord(b"probe", value) for value in values]
         base = await log.append(at, batch, time_us() // 1000)
         if base != end + len(sent):
             return failed(
@@ -324,7 +325,7 @@ async def probe_write(
                 f"broker says {base} (or another doctor writes)",
                 mend,
             )
-        sent += [record.value for record in batch]
+        sent += values
     _, now = await log.bounds(at)
     if now != end + len(sent):
         return failed(name, f"the end is {end + len(sent)}, the broker says {now}", mend)

@@ -91,6 +91,8 @@ def _tables(facts: DatabaseFacts) -> Check:
         text = "not made yet"
     elif following is not None:
         text = f"{following.name} and later are missing"
+    elif newer := sorted(facts.migrations.keys() - {migration.name for migration in known}):
+        return ok("tables", f"of a newer release, beside which this one works ({newer[-1]})")
     else:
         return ok("tables", f"current ({known[-1].name})")
     return warning("tables", text, "`spawn init TARGET` makes them; `spawn run` does so too")

@@ -26,7 +26,7 @@ from spawn.mesh.link import (
     MeshCounts,
     Receiver,
 )
-from spawn.mesh.outbox import Outbox
+from spawn.mesh.outbox import MESSAGE_BYTES_MAX, Outbox
 from spawn.mesh.wire import (
     FRAME_BYTES_MAX,
     Bye,
@@ -39,8 +39,11 @@ from spawn.mesh.wire import (
     Redirect,
     Refusal,
     Reply,
+    Taken,
+    Unfollow,
     decode_frame,
     encode_frame,
+    encode_message,
 )
 
 __all__ = ["CLOSE_S", "KEEPALIVE_S", "OPEN_S", "SILENCE_S", "TICK_S", "Conversation"]
@@ -60,8 +63,8 @@ _STOOD_STILL_S: Final = 1.0
 """A tick so late says that this process stood still: silence then proves nothing."""
 
 _KEEPALIVE_NONCE: Final = 0
-_ANSWERS: Final = (Reply, Refusal, Redirect, Pong, HandoverAnswer)
-_OWN: Final = (Hello, Bye, Ping, Pong)
+_ANSWERS: Final = (Reply, Refusal, Redirect, Pong, HandoverAnswer, Taken, Unfollow)
+_OWN: Final = frozenset((Hello, Bye, Ping, Pong))
 
 
 class _Phase(IntEnum):
@@ -69,6 +72,9 @@ class _Phase(IntEnum):
     OPEN = 1
     CLOSING = 2
     ENDED = 3
+
+
+_CLOSING: Final = _Phase.CLOSING
 
 
 class Conversation:
@@ -115,24 +121,25 @@ class Conversation:
         return self._last_id
 
     def post(self, message: Message) -> None:
-        is_answer = isinstance(message, _ANSWERS)
-        if self._phase >= _Phase.CLOSING:
-            if is_answer:
+        if self._phase >= _CLOSING:
+            if isinstance(message, _ANSWERS):
                 return
             raise NodeUnreachable(
                 f"the link to {self.endpoint} has ended"
                 + (f": {self.ended.text}" if self.ended is not None else ""),
                 hint="call again",
             )
-        encoded = Outbox.encode(message)
-        if encoded is None:
+        encoded = encode_message(message)
+        size = len(encoded)
+        if size > MESSAGE_BYTES_MAX:
             raise BodyTooLarge(
                 f"a {type(message).__name__} does not fit a frame of {FRAME_BYTES_MAX} bytes"
             )
         outbox = self._outbox
-        count, size_bytes = len(outbox), outbox.size_bytes + len(encoded)
+        waiting = outbox.waiting
+        count, size_bytes = len(waiting), outbox.size_bytes + size
         if count >= WAITING_MAX or size_bytes > WAITING_BYTES_MAX:
-            if not is_answer:
+            if not isinstance(message, _ANSWERS):
                 self._counts.overflows += 1
                 raise TooManyWaiting(
                     f"{count} messages of {outbox.size_bytes} bytes wait for node "
@@ -142,7 +149,8 @@ class Conversation:
             if count >= ANSWERS_MAX or size_bytes > ANSWERS_BYTES_MAX:
                 self._end(Ending.SLOW, "slow", f"{self.endpoint} does not take its answers")
                 return
-        outbox.put(message, encoded)
+        waiting.append((message, encoded))
+        outbox.size_bytes = size_bytes
         self.traffic += 1
         if not count:
             self._wake()
@@ -196,7 +204,7 @@ class Conversation:
         if self._phase is _Phase.OPENING:
             self._greeted(messages)
             return
-        if any(isinstance(message, _OWN) for message in messages):
+        if not _OWN.isdisjoint(map(type, messages)):
             messages = self._without_own(messages)
         else:
             self.traffic += len(messages)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from spawn.mesh.wire import Hello
 
-__all__ = ["Objection", "objection"]
+__all__ = ["Objection", "objection", "spoken"]
 
 
 class Objection(NamedTuple):
@@ -31,7 +31,7 @@ def objection(ours: Hello, theirs: Hello) -> Objection | None:
         )
     if theirs.node == ours.node:
         return Objection("itself", f"{ours.endpoint} is this node itself")
-    if min(ours.version, theirs.version) < max(ours.least, theirs.least):
+    if spoken(ours, theirs) < max(ours.least, theirs.least):
         return Objection(
             "version",
             f"it speaks mesh protocol {theirs.least} to {theirs.version} (release "
@@ -39,3 +39,11 @@ def objection(ours: Hello, theirs: Hello) -> Objection | None:
             f"{ours.release}): upgrade one release at a time",
         )
     return None
+
+
+def spoken(ours: Hello, theirs: Hello) -> int:
+    """Return the version that is spoken with a peer: the newest that both know.
+
+    What has to be understood, and came with a later one, is not sent there.
+    """
+    return min(ours.version, theirs.version)

@@ -101,8 +101,8 @@ class Link(Protocol):
     def post(self, message: Message) -> None:
         """Have a message sent, in order, with others in one frame where they wait together.
 
-        It waits for the link to open. An answer (Reply, Refusal, Redirect, Pong, HandoverAnswer) is
-        never refused, and without effect once the link has ended.
+        It waits for the link to open. An answer (Reply, Refusal, Redirect, Pong, HandoverAnswer,
+        Taken, Unfollow) is never refused, and without effect once the link has ended.
 
         Raises: TooManyWaiting - the peer takes messages more slowly than they come; BodyTooLarge -
         no frame holds it; NodeUnreachable - the link has ended. It then certainly is not sent.

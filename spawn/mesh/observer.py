@@ -64,6 +64,10 @@ class Observer:
         self._panel.set_nodes(members)
         self.unreachable &= set(members)
 
+    def finds(self, node: str) -> bool:
+        """Tell whether this node by itself finds another one unreachable."""
+        return self._detector.finding(node) is not None
+
     def received(self, link: Link, messages: Iterable[Message]) -> None:
         """Take what a link brought; all but answers to pings and opinions is passed over."""
         if link.peer is None:
@@ -76,6 +80,9 @@ class Observer:
                     told = Evidence(evidence) if evidence in set(Evidence) else None
                     self._panel.hear(link.peer.node, node, told, self._now())
                     self._judge()
+
+    def opened(self, link: Link) -> None:
+        """A link that opened says no more than the answer to the next ping."""
 
     def ended(self, link: Link, ended: Ended) -> None:
         """Take that a link ended."""

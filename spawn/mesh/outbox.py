@@ -5,42 +5,34 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from spawn.mesh.wire import FRAME_BYTES_MAX, FRAME_MESSAGES_MAX, Message, encode_message, join_frame
+from spawn.mesh.wire import FRAME_BYTES_MAX, FRAME_MESSAGES_MAX, Message, join_frame
 
-__all__ = ["Outbox"]
+__all__ = ["MESSAGE_BYTES_MAX", "Outbox"]
 
 _FRAME_BYTES_GOOD: Final = 256 * 1024
 """A frame is not filled above this: the peer can work on it while the next is on its way. One
 larger message makes a frame of its own."""
 _HEAD_BYTES_MAX: Final = 3
+MESSAGE_BYTES_MAX: Final = FRAME_BYTES_MAX - _HEAD_BYTES_MAX
+"""No frame holds a larger one."""
 
 
 class Outbox:
     """Messages in order, with the bytes of each."""
 
-    __slots__ = ("_waiting", "size_bytes")
+    __slots__ = ("size_bytes", "waiting")
 
     def __init__(self) -> None:
-        self._waiting: deque[tuple[Message, bytes]] = deque()
+        self.waiting: deque[tuple[Message, bytes]] = deque()
+        """Whoever adds to it counts the bytes, too."""
         self.size_bytes = 0
 
     def __len__(self) -> int:
-        return len(self._waiting)
-
-    @staticmethod
-    def encode(message: Message) -> bytes | None:
-        """Return a message's bytes; None: no frame holds it."""
-        encoded = encode_message(message)
-        return encoded if len(encoded) <= FRAME_BYTES_MAX - _HEAD_BYTES_MAX else None
-
-    def put(self, message: Message, encoded: bytes) -> None:
-        """Let one more wait."""
-        self._waiting.append((message, encoded))
-        self.size_bytes += len(encoded)
+        return len(self.waiting)
 
     def cut(self) -> tuple[bytes, int]:
         """Take the next frame out, and how many messages are in it; there is at least one."""
-        waiting = self._waiting
+        waiting = self.waiting
         count = len(waiting)
         if count <= FRAME_MESSAGES_MAX and self.size_bytes <= _FRAME_BYTES_GOOD:
             frame = join_frame([encoded for _, encoded in waiting])
@@ -59,7 +51,7 @@ class Outbox:
 
     def clear(self) -> list[Message]:
         """Take all out and return them."""
-        unsent = [message for message, _ in self._waiting]
-        self._waiting.clear()
+        unsent = [message for message, _ in self.waiting]
+        self.waiting.clear()
         self.size_bytes = 0
         return unsent

@@ -6,12 +6,15 @@ and its fields in order. It has at most `FRAME_MESSAGES_MAX` messages and `FRAME
 How the protocol grows, so that a release and the one before it understand each other:
 
 - A field is added at a message's end and has a default: who does not know it passes over it.
-- A kind below `IGNORABLE_FROM` must be understood. It is only sent to a peer whose `Hello` says so.
+- A kind below `IGNORABLE_FROM` must be understood. It is only sent where the version that is spoken
+  (`greeting.spoken`) has it.
 - A kind from there on may be sent to anybody: who does not know it passes over it.
 - The fields of `Hello` and `Bye` never change their meaning: they are read before a version is
   agreed on.
 
 No kind is ever used again for something else, and no field is taken away.
+
+Over 400 lines: the whole protocol stands in one place.
 """
 
 from __future__ import annotations
@@ -22,14 +25,19 @@ from typing import Final
 
 import msgspec
 
+from eventstore.records import RequestNumber
+
 __all__ = [
+    "FOLLOW_BYTES_MAX",
     "FRAME_BYTES_MAX",
     "FRAME_MESSAGES_MAX",
     "IGNORABLE_FROM",
     "LEAST_VERSION",
     "VERSION",
     "Bye",
+    "Commits",
     "Flaw",
+    "Follow",
     "FrameError",
     "Handover",
     "HandoverAnswer",
@@ -40,11 +48,16 @@ __all__ = [
     "Opinion",
     "Owner",
     "OwnerNews",
+    "Past",
     "Ping",
     "Pong",
     "Redirect",
     "Refusal",
     "Reply",
+    "Standing",
+    "Taken",
+    "ToldCommit",
+    "Unfollow",
     "decode_frame",
     "encode_frame",
     "encode_message",
@@ -63,6 +76,9 @@ on the node."""
 FRAME_BYTES_MAX: Final = 8 * 1024 * 1024
 """The largest message is a reply of 6 MiB (a commit's limit); it must fit whole."""
 IGNORABLE_FROM: Final = 64
+FOLLOW_BYTES_MAX: Final = 256 * 1024
+"""Of Commits to one follower that were sent and not taken; one larger change goes alone. Both ends
+count the bytes of events and states."""
 
 _ARRAY_MAX_BYTES: Final = 5
 
@@ -124,13 +140,8 @@ class Pong(_Wire, tag=4, frozen=True, gc=False):
     nonce: int
 
 
-class Numbered(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A request number (log protocol 7), as `eventstore.records.RequestNumber` has it."""
-
-    session: bytes
-    n: int
-    low: int
-    issued_us: int
+class Numbered(RequestNumber, array_like=True, frozen=True, gc=False):
+    """A request number (log protocol 7) on its way: the owner takes it as it is."""
 
 
 class Invoke(_Wire, tag=5, frozen=True, gc=False):
@@ -229,8 +240,8 @@ class HandoverAnswer(_Wire, tag=11, frozen=True, gc=False):
 
     id: int
     answer: str
-    """`ready`: it starts nothing more there. `released`: its Release stands in the log. `refused`:
-    it stays the owner, or never was."""
+    """`released`: it serves the partition no more, and has written a Release if it could;
+    `refused`: it stays the owner; `not-owner`: it is not."""
     epoch: int
     """Of the old owner's claim."""
     offset: int = -1
@@ -246,6 +257,78 @@ class Opinion(_Wire, tag=12, frozen=True, gc=False):
     """`refused`, `reset`, `silent`; empty: it is reached again."""
 
 
+class Standing(_Wire, tag=64, frozen=True, gc=False):
+    """How the sender stands, said when a link has opened and when it changes."""
+
+    standing: str
+    """`serving`; `unfit`: it reaches log or database no more; `leaving`: it hands everything over.
+    Another word counts as `serving`."""
+
+
+class Follow(_Wire, tag=65, frozen=True, gc=False):
+    """Tell an actor's changes as they happen: Commits, until Unfollow, a Refusal or a Redirect."""
+
+    id: int
+    """Chosen by the sender, its own within this link and direction, as those of Invoke."""
+    topic: str
+    partition: int
+    type: str
+    actor: bytes
+    after: int
+    """Those above this revision; -1: those from now on."""
+
+
+class Past(_Wire, tag=66, frozen=True, gc=False):
+    """List an actor's past changes: Commits until one `is_last`, a Refusal or a Redirect."""
+
+    id: int
+    topic: str
+    partition: int
+    type: str
+    actor: bytes
+    remaining_ms: int
+    from_revision: int
+    limit: int
+    newest_first: bool
+
+
+class ToldCommit(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """One change of an actor, as `spawn.core.ingress.ActorCommit` has it."""
+
+    revision: int
+    time_us: int
+    offset: int
+    action: str
+    caller: str
+    events: list[tuple[str, bytes]]
+    state: bytes | None
+    deleted: bool
+
+
+class Commits(_Wire, tag=67, frozen=True, gc=False):
+    """Changes of an actor, in order. At most `FOLLOW_BYTES_MAX` are under way."""
+
+    id: int
+    """Of Follow or Past."""
+    revision: int
+    """All up to here that were asked for are told with this message."""
+    commits: list[ToldCommit]
+    is_last: bool = False
+
+
+class Taken(_Wire, tag=68, frozen=True, gc=False):
+    """So many bytes of Commits were taken by whoever follows: as many more may come."""
+
+    id: int
+    size_bytes: int
+
+
+class Unfollow(_Wire, tag=69, frozen=True, gc=False):
+    """Nobody follows any more."""
+
+    id: int
+
+
 Message = (
     Hello
     | Bye
@@ -259,6 +342,12 @@ Message = (
     | Handover
     | HandoverAnswer
     | Opinion
+    | Standing
+    | Follow
+    | Past
+    | Commits
+    | Taken
+    | Unfollow
 )
 
 
@@ -272,7 +361,8 @@ _KINDS: Final = frozenset(
     kind.__struct_config__.tag
     for kind in (
         *(Hello, Bye, Ping, Pong, Invoke, Reply, Refusal, Redirect),
-        *(OwnerNews, Handover, HandoverAnswer, Opinion),
+        *(OwnerNews, Handover, HandoverAnswer, Opinion, Standing),
+        *(Follow, Past, Commits, Taken, Unfollow),
     )
 )
 _encoder: Final = msgspec.msgpack.Encoder()

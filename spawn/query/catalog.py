@@ -12,7 +12,7 @@ from eventstore.schema_topic import read_schemas
 from spawn.core.ids import NAME_PATTERN, schemas_topic, topic_of
 from spawn.errors import UnknownType
 
-__all__ = ["Catalog"]
+__all__ = ["Catalog", "nearest_type"]
 
 
 class Catalog:
@@ -50,7 +50,7 @@ class Catalog:
         own = topic_of(self._system, actor_type)
         if found := await self._partitions([own]):
             return found
-        types = {entry.type for entry in await self.schemas()}
+        types = {entry.type for entry in await self.schemas() if entry.type}
         if actor_type in types:
             named = {topic_of(self._system, each) for each in types}
             shared = {n: count for n, count in (await self.topics()).items() if n not in named}
@@ -58,7 +58,7 @@ class Catalog:
                 return shared
         raise UnknownType(
             f"the log has no actors of type {actor_type} (topic {own})",
-            hint=_nearest(actor_type, types)
+            hint=nearest_type(actor_type, types)
             or "check the type's name and the system (--system, SPAWN_SYSTEM)",
         )
 
@@ -67,7 +67,8 @@ class Catalog:
         return {name: found[name].partitions for name in sorted(found)}
 
 
-def _nearest(name: str, names: set[str]) -> str:
+def nearest_type(name: str, names: set[str]) -> str:
+    """Return the hint that proposes the nearest type; empty: none is near."""
     # Case is what is mistyped most.
     by_lower = {each.lower(): each for each in names}
     nearest = difflib.get_close_matches(name.lower(), by_lower, 1)

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, NamedTuple
 
 import fastavro
 
-from eventstore.codec import CommitBody, decode_commit_body
-from eventstore.errors import SnapshotError, UnreadableBody
+from eventstore.codec import SHIPPED, CommitBody, Writers, decode_commit_body
+from eventstore.errors import SnapshotError, UnknownSchema, UnreadableBody
 from eventstore.history import HistoryRecord, walk_back
 from eventstore.log import EventLog, LogAdmin, TopicPartition
 from eventstore.records import NO_PREVIOUS, Flag, Outcome
+from eventstore.schema_topic import body_writers
 from eventstore.snapshots import SnapshotStore
-from spawn.core.behavior import Behavior, SchemaUse
+from spawn.core.behavior import Behavior
 from spawn.core.decision import EventData
 from spawn.core.fold import Fold
 from spawn.core.ids import Position, partition_of
-from spawn.core.tail import Base, apply_commit
+from spawn.core.schema_entries import teach
+from spawn.core.tail import WHOLE, Base, apply_commit
 from spawn.query.catalog import Catalog
 from spawn.query.starts import find_start, step_through
 
@@ -54,6 +57,17 @@ class HistoryLine:
     """Revision of the record whose reply it gave again, to a repeated idempotency key."""
 
 
+class _Known(NamedTuple):
+    """What can be read."""
+
+    schemas: Mapping[bytes, Any]
+    """Of the type's events and states, by fingerprint."""
+    writers: Writers
+
+
+_Look = Callable[[], Awaitable[_Known]]
+
+
 class LogReader:
     """Answers questions about one system from its log, and from its snapshots where they help."""
 
@@ -77,34 +91,28 @@ class LogReader:
         kept), LogUnavailable.
         """
         topics = await self.catalog.topics_of(actor_type)
-        schemas = await self._schemas(actor_type, behavior)
+        look = partial(self._look, actor_type, behavior)
         name, key = (actor_type, actor_id), actor_id.encode()
         places = [TopicPartition(topic, partition_of(key, n)) for topic, n in topics.items()]
         for at in places[:-1]:
-            history = History(self._log, at, name, schemas, behavior)
+            history = History(self._log, at, name, look, behavior)
             await history.read_all(self._store)
             if history.lines:
                 return history
-        history = History(self._log, places[-1], name, schemas, behavior)
+        history = History(self._log, places[-1], name, look, behavior)
         await history.read_all(self._store)
         return history
 
-    async def _schemas(self, actor_type: str, behavior: Behavior | None) -> Mapping[bytes, Any]:
-        entries = [each for each in await self.catalog.schemas() if each.type == actor_type]
+    async def _look(self, actor_type: str, behavior: Behavior | None) -> _Known:
+        entries = await self.catalog.schemas()
         if behavior is not None:
-            behavior.learn([
-                SchemaUse(
-                    entry.type,
-                    "state" if entry.role == "state" else "event",
-                    entry.name,
-                    entry.fingerprint,
-                    entry.schema,
-                )
-                for entry in entries
-            ])  # fmt: skip
-        return {
-            entry.fingerprint: fastavro.parse_schema(json.loads(entry.schema)) for entry in entries
+            teach(behavior, entries)
+        schemas = {
+            entry.fingerprint: fastavro.parse_schema(json.loads(entry.schema))
+            for entry in entries
+            if entry.type == actor_type and entry.role in ("event", "state")
         }
+        return _Known(schemas, body_writers(entries))
 
 
 class History:
@@ -115,14 +123,15 @@ class History:
         log: EventLog,
         at: TopicPartition,
         name: tuple[str, str],
-        schemas: Mapping[bytes, Any],
+        look: _Look,
         behavior: Behavior | None,
     ) -> None:
         self._log = log
         self._at = at
         self._id = name[1]
         self._type, self._key = name[0].encode(), name[1].encode()
-        self._schemas = schemas
+        self._look = look
+        self._known = _Known({}, SHIPPED)
         self._behavior = behavior
         self._base: Base | None = Base(None, 0, False)
         self._fold = Fold()
@@ -153,39 +162,62 @@ class History:
             each
             async for each in walk_back(self._log, self._at, self._type.decode(), self._key, last)
         ]
+        self._known = await self._look()  # after the records: their schemas were there before them
         self.lines = [self._line(record) for record in reversed(records)]
 
     async def newer(self) -> Sequence[HistoryLine]:
         """Return what was written since, as far as one bounded look reaches. Raises: as reading."""
         _, end = await self._log.bounds(self._at)
-        found = []
+        records = []
         end = min(end, self._fold.position + _NEWER_MAX)
         known = self.lines[-1].position.offset if self.lines else -1
         async for stored, commit in step_through(self._log, self._at, self._fold, end):
             mine = stored.key == self._key and commit.type == self._type
             if mine and stored.offset > known and stored.value is not None:
-                found.append(self._line(HistoryRecord(stored.offset, commit, stored.value)))
+                records.append(HistoryRecord(stored.offset, commit, stored.value))
+        if any(self._lacks_schema(record) for record in records):
+            self._known = await self._look()
+        found = [self._line(record) for record in records]
         self.lines = [*self.lines[-1:], *found]
         return found
 
+    def _lacks_schema(self, record: HistoryRecord) -> bool:
+        """Tell whether a newer node may have written it, with a schema of its own."""
+        try:
+            body = decode_commit_body(record.value, record.commit.body_at, self._known.writers)
+        except UnreadableBody as error:
+            return isinstance(error, UnknownSchema)
+        used = {event[1] for event in body.events} | {each[0] for each in (body.state,) if each}
+        return not used <= self._known.schemas.keys()
+
     def _line(self, record: HistoryRecord) -> HistoryLine:
-        line = _line(self._at, record, self._schemas)
+        line = _line(self._at, record, self._known)
         self._revisions[record.offset] = line.revision
         if record.commit.flags & Flag.REPEATS:
             line = replace(line, repeats=self._revisions.get(record.commit.repeats))
         if self._behavior is None:
             return line
-        events = _as_code_reads(self._behavior, record, line.events)
+        events = _as_code_reads(self._behavior, record, self._known, line.events)
         return replace(line, events=events, state=self._state_after(record))
 
     def _state_after(self, record: HistoryRecord) -> Any:
         """Fold a record with the type's code; None where there is no state (or none is known)."""
-        if self._base is None or self._behavior is None:
+        if self._behavior is None:
             return None
+        if self._base is None:
+            if not record.commit.flags & WHOLE or record.commit.outcome != Outcome.APPLIED:
+                return None
+            # Known again, whatever could not be read before.
+            self._base, self.state_problem = Base(None, record.commit.revision - 1, False), ""
         if record.commit.outcome == Outcome.APPLIED:
             try:
                 step = apply_commit(
-                    self._behavior, self._id, self._base, record.offset, record.value
+                    self._behavior,
+                    self._id,
+                    self._base,
+                    record.offset,
+                    record.value,
+                    self._known.writers,
                 )
             except UnreadableBody as error:
                 self._base, self.state_problem = None, str(error)
@@ -198,9 +230,9 @@ class History:
         return json.loads(self._behavior.state_json(self._base.state))
 
 
-def _line(at: TopicPartition, record: HistoryRecord, schemas: Mapping[bytes, Any]) -> HistoryLine:
-    commit = record.commit
-    body = _body(record)
+def _line(at: TopicPartition, record: HistoryRecord, known: _Known) -> HistoryLine:
+    commit, schemas = record.commit, known.schemas
+    body = _body(record, known)
     return HistoryLine(
         position=Position(*at, record.offset),
         revision=commit.revision,
@@ -221,10 +253,10 @@ def _line(at: TopicPartition, record: HistoryRecord, schemas: Mapping[bytes, Any
 
 
 def _as_code_reads(
-    behavior: Behavior, record: HistoryRecord, plain: Sequence[tuple[str, Any]]
+    behavior: Behavior, record: HistoryRecord, known: _Known, plain: Sequence[tuple[str, Any]]
 ) -> Sequence[tuple[str, Any]]:
     """Return a record's events in the JSON of the code; what it can't read stays as it was."""
-    body = _body(record)
+    body = _body(record, known)
     shown = []
     for event, as_stored in zip(body.events if body else (), plain, strict=True):
         try:
@@ -234,9 +266,9 @@ def _as_code_reads(
     return shown
 
 
-def _body(record: HistoryRecord) -> CommitBody | None:
+def _body(record: HistoryRecord, known: _Known) -> CommitBody | None:
     try:
-        return decode_commit_body(record.value, record.commit.body_at)
+        return decode_commit_body(record.value, record.commit.body_at, known.writers)
     except UnreadableBody:
         return None
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from eventstore.codec import ClaimBody, decode_claim_body
-from eventstore.errors import CorruptRecord
+from eventstore.codec import SHIPPED, ClaimBody, Writers, decode_claim_body
+from eventstore.errors import CorruptRecord, UnreadableBody
 from eventstore.log import EventLog, TopicPartition
 from eventstore.records import NO_CLAIM, Claim, Commit, Prefix, Release, decode_prefix
 from eventstore.snapshots import SnapshotStore
@@ -48,17 +48,21 @@ class PartitionLine:
 
 
 async def list_partitions(
-    log: EventLog, store: SnapshotStore | None, topics: Mapping[str, int]
+    log: EventLog,
+    store: SnapshotStore | None,
+    topics: Mapping[str, int],
+    writers: Writers = SHIPPED,
 ) -> Sequence[PartitionLine]:
     """Return all partitions of some topics, by topic and number.
 
+    `writers` are what claims' bodies may have been written with, on nodes of later releases too.
     Without a store each partition's log is read from its start. Raises: LogUnavailable.
     """
     turns = asyncio.Semaphore(_AT_ONCE)
 
     async def look(at: TopicPartition) -> PartitionLine:
         async with turns:
-            return await _look_at(log, store, at)
+            return await _look_at(log, store, at, writers)
 
     places = [TopicPartition(topic, n) for topic, count in topics.items() for n in range(count)]
     async with asyncio.TaskGroup() as tasks:
@@ -66,7 +70,9 @@ async def list_partitions(
     return [each.result() for each in looks]
 
 
-async def _look_at(log: EventLog, store: SnapshotStore | None, at: TopicPartition) -> PartitionLine:
+async def _look_at(
+    log: EventLog, store: SnapshotStore | None, at: TopicPartition, writers: Writers
+) -> PartitionLine:
     start = await find_start(log, store, at)
     problem = start.problem
     try:
@@ -75,7 +81,7 @@ async def _look_at(log: EventLog, store: SnapshotStore | None, at: TopicPartitio
     except (CorruptRecord, LossDetected) as error:
         problem = f"stopped: {error}"
     fence, checkpoint = start.fold.fence, start.checkpoint
-    body = await _claim_body(log, at, start) if fence.claim != NO_CLAIM else None
+    body = await _claim_body(log, at, start, writers) if fence.claim != NO_CLAIM else None
     return PartitionLine(
         topic=at.topic,
         partition=at.partition,
@@ -91,7 +97,9 @@ async def _look_at(log: EventLog, store: SnapshotStore | None, at: TopicPartitio
     )
 
 
-async def _claim_body(log: EventLog, at: TopicPartition, start: Start) -> ClaimBody | None:
+async def _claim_body(
+    log: EventLog, at: TopicPartition, start: Start, writers: Writers
+) -> ClaimBody | None:
     """Find the current claim's record by the sequence numbers of what followed it.
 
     The record with sequence s of a claim stands at least s + 1 behind it, further only for void
@@ -106,7 +114,10 @@ async def _claim_body(log: EventLog, at: TopicPartition, start: Start) -> ClaimB
         prefixes = await _prefixes(log, at, max(start.first, last - _WINDOW + 1), last)
         for offset, prefix, value in reversed(prefixes):
             if isinstance(prefix, Claim) and prefix.claim == claim:
-                return decode_claim_body(value, prefix.body_at)
+                try:
+                    return decode_claim_body(value, prefix.body_at, writers)
+                except UnreadableBody:
+                    return None
             if isinstance(prefix, Commit | Release) and prefix.claim == claim:
                 last = offset - prefix.sequence - 1
                 break

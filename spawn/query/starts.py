@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
-from eventstore.errors import SnapshotError
+from eventstore.errors import SnapshotError, UnreadablePrefix
 from eventstore.log import EventLog, TopicPartition
+from eventstore.lookahead import look_ahead
 from eventstore.records import Commit, StoredRecord
 from eventstore.rows import Checkpoint
 from eventstore.snapshots import SnapshotStore
 from spawn.core.checkpoint import CheckpointUnreadable, restore_fold
-from spawn.core.fold import Fold, read_mark
+from spawn.core.fold import Fold, LossDetected, read_mark
 
 __all__ = ["Start", "find_start", "step_through"]
 
@@ -60,7 +61,12 @@ async def step_through(
         return
     async for chunk in log.read(at, fold.position, end):
         for index, stored in enumerate(chunk):
-            commit = fold.step(stored, chunk, index)
+            try:
+                commit = fold.step(stored, chunk, index)
+            except (UnreadablePrefix, LossDetected) as error:
+                if not await look_ahead(log, at, fold, error.offset):
+                    raise
+                commit = fold.step(stored)
             if commit is not None:
                 yield stored, commit
     fold.position = max(fold.position, end)

@@ -10,16 +10,19 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from eventstore.codec import Writers
 from eventstore.errors import (
     CorruptRecord,
     LogRefused,
     OffsetGone,
     TopicMissing,
+    UnknownSchema,
     UnreadableBody,
     UnreadablePrefix,
 )
 from eventstore.history import walk_back
 from eventstore.log import EventLog, TopicPartition
+from eventstore.lookahead import look_ahead
 from eventstore.records import NO_PREVIOUS, Commit, Outcome, StoredRecord
 from eventstore.rows import ActorName, ActorRow, KeyRow, Loaded
 from eventstore.snapshots import SnapshotStore
@@ -29,8 +32,10 @@ from spawn.core.checkpoint import CheckpointUnreadable, restore_fold
 from spawn.core.fold import Fold, LossDetected
 from spawn.core.keys import BoundKey, Keys
 from spawn.core.partition import Partition
-from spawn.core.tail import Base, base_from_row, fold_tail
+from spawn.core.tail import WHOLE, Base, base_from_row, fold_tail
 from spawn.errors import NotStarted, PartitionStopped, SpawnError
+from spawn.runtime.outcomes import unreadable
+from spawn.runtime.schema_book import SchemaBook
 
 __all__ = ["HOOK_S", "Activation", "refold", "tell_activated"]
 
@@ -54,21 +59,23 @@ class Activation:
         machine: Partition,
         log: EventLog,
         store: SnapshotStore,
+        schemas: SchemaBook,
     ) -> None:
         self._at = at
         self._machine = machine
         self._log = log
         self._store = store
+        self._schemas = schemas
         self._hooks = asyncio.Semaphore(HOOKS_MAX)
         self._reading_again = asyncio.Lock()
 
-    async def load(self, actors: Sequence[Actor]) -> Mapping[Actor, str]:
+    async def load(self, actors: Sequence[Actor]) -> Mapping[Actor, SpawnError]:
         """Give every actor its state; return those whose state can't be rebuilt, and why.
 
         Raises: SnapshotError, LogError - nothing was changed for those not reached;
         PartitionStopped.
         """
-        broken: dict[Actor, str] = {}
+        broken: dict[Actor, SpawnError] = {}
         missing = actors
         # More than once only for those whose tail grew meanwhile: the store went back.
         while missing := [a for a in missing if a.state is UNLOADED and a not in broken]:
@@ -79,9 +86,12 @@ class Activation:
                 if index % _SLICE == _SLICE - 1:
                     await asyncio.sleep(0)
                 try:
-                    await self._rebuild(actor, stored)
+                    try:
+                        await self._rebuild(actor, stored)
+                    except UnknownSchema:
+                        await self._rebuild_by_topic(actor, stored)
                 except (CorruptRecord, OffsetGone) as error:
-                    broken[actor] = f"{self._at} {error}"
+                    broken[actor] = unreadable(actor.name, f"{self._at} {error}", error)
         return broken
 
     async def _read(self, actors: Sequence[Actor]) -> Loaded:
@@ -134,12 +144,25 @@ class Activation:
         start = fold.position
         async for chunk in self._log.read(self._at, start, end):
             for index, record in enumerate(chunk):
-                commit = fold.step(record, chunk, index)
+                try:
+                    commit = fold.step(record, chunk, index)
+                except (LossDetected, UnreadablePrefix) as error:
+                    if not await look_ahead(self._log, self._at, fold, error.offset):
+                        raise
+                    commit = fold.step(record)
                 if commit is not None:
                     lost.append((commit, record))
         machine.residents.store_went_back(start, lost)
 
-    async def _rebuild(self, actor: Actor, stored: Loaded) -> None:
+    async def _rebuild_by_topic(self, actor: Actor, stored: Loaded) -> None:
+        """Give an actor its state, with schemas that newer nodes have written meanwhile."""
+        reading, behavior = self._schemas.reading, actor.table.behavior
+        try:
+            await reading(behavior, lambda: self._rebuild(actor, stored))
+        except UnknownSchema:  # perhaps of its snapshot alone, which is not needed
+            await reading(behavior, lambda: self._rebuild(actor, stored, refolds=True))
+
+    async def _rebuild(self, actor: Actor, stored: Loaded, *, refolds: bool = False) -> None:
         name: ActorName = (actor.table.type, actor.id.decode())
         behavior = actor.table.behavior
         row = stored.actors.get(name)
@@ -147,13 +170,14 @@ class Activation:
         offset = actor.offset
         if offset == NO_PREVIOUS and row is not None:
             offset = row.offset
-        base = self._base(actor, row)
+        base = None if refolds else self._base(actor, row)
+        writers = self._schemas.writers
         if base is None:
-            base = await refold(self._log, self._at, behavior, actor.id, offset)
+            base = await refold(self._log, self._at, behavior, actor.id, offset, writers)
         elif tail is not None:
             below = row.offset if row is not None else NO_PREVIOUS
             records = [record for record in tail.records if record[0] > below]
-            base = fold_tail(behavior, name[1], base, records)
+            base = fold_tail(behavior, name[1], base, records, writers)
         keys = _keys(stored.keys.get(name, ()))
         if tail is not None:
             keys = tail.bind_keys(keys)
@@ -202,23 +226,31 @@ async def tell_activated(actor: Actor) -> None:
 
 
 async def refold(
-    log: EventLog, at: TopicPartition, behavior: Behavior, key: bytes, offset: int
+    log: EventLog,
+    at: TopicPartition,
+    behavior: Behavior,
+    key: bytes,
+    offset: int,
+    writers: Writers,
 ) -> Base:
-    """Fold an actor's whole history up to the record at `offset`; no snapshot is looked at.
+    """Fold an actor's history up to the record at `offset`; no snapshot is looked at.
+
+    It begins at the last record that says the whole state, or at the first.
 
     Raises: CorruptRecord (a record can't be read, position named; or the log is not kept that far
     back), LogUnavailable, LogRefused.
     """
+    records: list[tuple[int, bytes]] = []
     try:
-        records = [
-            (record.offset, record.value)
-            async for record in walk_back(log, at, behavior.type, key, offset)
-            if record.commit.outcome == Outcome.APPLIED
-        ]
+        async for record in walk_back(log, at, behavior.type, key, offset):
+            if record.commit.outcome == Outcome.APPLIED:
+                records.append((record.offset, record.value))
+                if record.commit.flags & WHOLE:
+                    break  # what the actor was before no longer matters
     except OffsetGone as error:
         raise UnreadableBody(f"its history is no longer in the log: {error}") from error
     records.reverse()
-    return fold_tail(behavior, key.decode(), Base(None, 0, False), records)
+    return fold_tail(behavior, key.decode(), Base(None, 0, False), records, writers)
 
 
 def _keys(rows: Sequence[KeyRow]) -> Keys | None:

@@ -16,6 +16,7 @@ from eventstore.errors import (
     UnreadablePrefix,
 )
 from eventstore.log import LogRecord, TopicPartition
+from eventstore.records import StoredRecord
 from spawn.core.actors import Actor, Entry
 from spawn.core.fold import LossDetected
 from spawn.core.ingress import COMMIT_BUCKETS_S
@@ -25,7 +26,7 @@ from spawn.runtime.context import NodeContext
 from spawn.runtime.counts import BATCH_BUCKETS, PartitionCounts, keep_arrivals
 from spawn.runtime.outcomes import fail
 from spawn.runtime.partition_log import PartitionLogger
-from spawn.runtime.takeover import append_claim, lost_to
+from spawn.runtime.takeover import append_claim, fold_all, lost_to
 from spawn.runtime.waiting import Backoff
 
 __all__ = ["Appends"]
@@ -194,6 +195,9 @@ class Appends:
                 break
         self._resumed(machine.resume())
 
+    def _observe(self, records: Sequence[StoredRecord]) -> None:
+        self._settled(self._machine.observe(records))
+
     async def _observe_to(self, end: int) -> None:
         """Fold what the log has below `end`, in pieces with a turn of the event loop after each.
 
@@ -204,7 +208,8 @@ class Appends:
         start = max(machine.fold.position - 1, 0)
         async for chunk in self._context.log.read(self._at, start, end):
             for first in range(0, len(chunk), _OBSERVED):
-                self._settled(machine.observe(chunk[first : first + _OBSERVED]))
+                records = chunk[first : first + _OBSERVED]
+                await fold_all(self._context, self._at, machine, records, self._observe)
                 if machine.phase is Phase.FENCED:
                     raise await lost_to(self._context, self._at, machine)
                 await asyncio.sleep(0)

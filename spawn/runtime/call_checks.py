@@ -19,10 +19,13 @@ def unknown_action(behavior: Behavior, name: str) -> UnknownAction:
     return UnknownAction(f"{behavior.type} has no action `{name}`")
 
 
-def check_id(behavior: Behavior, actor_id: str) -> bytes:
-    """Return an actor's id in UTF-8. Raises: UnknownType (a named type has one id), InvalidId."""
-    named = behavior.settings.named_id
-    if named and actor_id != named:
+def check_id(behavior: Behavior | None, actor_id: str) -> bytes:
+    """Return an actor's id in UTF-8; without a behavior its owner will look closer.
+
+    Raises: UnknownType (a named type has one id), InvalidId.
+    """
+    named = behavior.settings.named_id if behavior is not None else ""
+    if behavior is not None and named and actor_id != named:
         raise UnknownType(
             f"{behavior.type} is one actor, {named!r}; there is none with id {actor_id!r}",
             hint=f"call {behavior.type}/{named}",

@@ -5,9 +5,10 @@ from __future__ import annotations
 from array import array
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeVar
 
-from eventstore.codec import decode_commit_body, read_effect
+from eventstore.codec import Writers, decode_commit_body
 from eventstore.errors import CorruptRecord, LogError, OffsetGone, UnreadableBody
 from eventstore.history import HistoryRecord, walk_back
 from eventstore.log import EventLog, TopicPartition
@@ -18,7 +19,9 @@ from spawn.core.decision import EncodedState, EventData
 from spawn.core.ids import Position
 from spawn.core.ingress import ActorCommit, CommitsAsked
 from spawn.core.tail import Base, apply_commit
-from spawn.errors import ActorParked, LogUnreachable, ReplyGone, SpawnError
+from spawn.errors import LogUnreachable, ReplyGone, SpawnError
+from spawn.runtime.outcomes import unreadable
+from spawn.runtime.schema_book import SchemaBook
 
 __all__ = ["LIST_BYTES_MAX", "PastCommits", "commit_of_entry"]
 
@@ -26,15 +29,25 @@ LIST_BYTES_MAX: Final = 8 * 1024 * 1024
 """Of the records that are held at once; at least one is."""
 _CHUNK: Final = 500
 """Records held at once, when a long history is read from its beginning."""
+_STANDS_ALONE: Final = Flag.DELETED | Flag.STATE
+"""The state after such a record is known from it alone."""
+_T = TypeVar("_T")
 
 
 class PastCommits:
     """The commits of one actor up to its record at `offset`."""
 
     def __init__(
-        self, log: EventLog, at: TopicPartition, behavior: Behavior, key: bytes, offset: int
+        self,
+        log: EventLog,
+        at: TopicPartition,
+        behavior: Behavior,
+        key: bytes,
+        offset: int,
+        schemas: SchemaBook,
     ) -> None:
         self._log = log
+        self._schemas = schemas
         self._at = at
         self._behavior = behavior
         self._key = key
@@ -43,7 +56,7 @@ class PastCommits:
     async def listed(self, asked: CommitsAsked) -> Sequence[ActorCommit]:
         """Return those that are asked for; fewer, if more would be over `LIST_BYTES_MAX`.
 
-        Raises: ActorParked (one can't be read), LogUnreachable, HistoryGone.
+        Raises: ActorParked or NewerCodeNeeded (one can't be read), LogUnreachable, ReplyGone.
         """
         kept: deque[HistoryRecord] = deque()
         size = 0
@@ -58,7 +71,7 @@ class PastCommits:
             while len(kept) > asked.limit or (size > LIST_BYTES_MAX and len(kept) > 1):
                 size -= len(kept.popleft().value)
         records = kept if asked.newest_first else reversed(kept)
-        return [self._decoded(record) for record in records]
+        return [await self._decoded(record) for record in records]
 
     async def from_revision(self, revision: int) -> AsyncIterator[ActorCommit]:
         """Yield all from a revision on, oldest first, in bounded memory. Raises: as `listed`."""
@@ -67,7 +80,7 @@ class PastCommits:
             offsets.append(record.offset)
             sizes.append(len(record.value))
         async for record in self._forward(offsets, sizes):
-            yield self._decoded(record)
+            yield await self._decoded(record)
 
     async def state_at(self, revision: int) -> tuple[Any, Position]:
         """Return the state after a revision that there was, and the position of its record.
@@ -75,7 +88,7 @@ class PastCommits:
         Walks back to where a state begins: a record that holds one, a deletion, or the first one.
         So it takes time in proportion to the history, and bounded memory.
 
-        Raises: ActorParked (a record can't be read), LogUnreachable, ReplyGone.
+        Raises: ActorParked or NewerCodeNeeded (a record can't be read), LogUnreachable, ReplyGone.
         """
         offsets, sizes = array("q"), array("q")
         async for record in self._applied(self._offset, 1):
@@ -83,29 +96,18 @@ class PastCommits:
                 continue
             offsets.append(record.offset)
             sizes.append(len(record.value))
-            if self._stands_alone(record):
+            if record.commit.flags & _STANDS_ALONE:
                 break
         actor_id = self._key.decode()
         base, last = Base(None, 0, False), self._offset
         async for record in self._forward(offsets, sizes):
             last = record.offset
-            try:
-                step = apply_commit(self._behavior, actor_id, base, last, record.value)
-            except UnreadableBody as error:
-                raise _unreadable(self._name, last, error) from error
+            apply = partial(apply_commit, self._behavior, actor_id, base, last, record.value)
+            step = await self._reading(last, apply)
             base = Base(step.state, step.revision, step.deleted)
         alive = base.revision > 0 and not base.deleted
         state = base.state if alive else self._behavior.initial(actor_id)
         return state, Position(*self._at, last)
-
-    def _stands_alone(self, record: HistoryRecord) -> bool:
-        """Tell whether the state after a record is known from it alone."""
-        if record.commit.flags & Flag.DELETED:
-            return True
-        try:
-            return read_effect(record.value, record.commit.body_at).state is not None
-        except UnreadableBody:
-            return False  # Told when it is folded.
 
     async def _forward(
         self, offsets: array[int], sizes: array[int]
@@ -144,10 +146,11 @@ class PastCommits:
     def _name(self) -> str:
         return f"{self._behavior.type}/{self._key.decode()}"
 
-    def _decoded(self, record: HistoryRecord) -> ActorCommit:
+    async def _decoded(self, record: HistoryRecord) -> ActorCommit:
         commit = record.commit
-        try:
-            body = decode_commit_body(record.value, commit.body_at)
+
+        def decode(writers: Writers) -> ActorCommit:
+            body = decode_commit_body(record.value, commit.body_at, writers)
             state = EncodedState(*body.state) if body.state is not None else None
             events = [EventData(*event) for event in body.events]
             return ActorCommit(
@@ -160,8 +163,25 @@ class PastCommits:
                 _state_json(self._behavior, state),
                 bool(commit.flags & Flag.DELETED),
             )
+
+        return await self._reading(record.offset, decode)
+
+    async def _reading(self, offset: int, read: Callable[[Writers], _T]) -> _T:
+        """Return what is made of the record at `offset`, with schemas of newer nodes too.
+
+        Raises: ActorParked, NewerCodeNeeded, LogUnreachable.
+        """
+
+        async def attempt() -> _T:
+            return read(self._schemas.writers)
+
+        try:
+            return await self._schemas.reading(self._behavior, attempt)
         except UnreadableBody as error:
-            raise _unreadable(self._name, record.offset, error) from error
+            raise _unreadable(self._name, offset, error) from error
+        except LogError as error:
+            text = f"the schemas that {self._name} was written with can't be read: {error}"
+            raise LogUnreachable(text) from error
 
 
 def _chunk(sizes: Sequence[int]) -> int:
@@ -212,4 +232,6 @@ def _shown(show: Callable[[Any], bytes], value: Any) -> bytes:
 
 
 def _unreadable(name: str, offset: int, error: UnreadableBody) -> SpawnError:
-    return ActorParked(f"the record of {name} at offset {offset} can't be read: {error}", at=name)
+    return unreadable(
+        name, f"the record of {name} at offset {offset} can't be read: {error}", error
+    )

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 
 from eventstore.log import EventLog
 from eventstore.snapshots import SnapshotStore
+from spawn.core.ids import schemas_topic
 from spawn.core.partition import Limits
 from spawn.runtime.blocking import Blocking
 from spawn.runtime.clock import Clock, stopwatch_s
 from spawn.runtime.counts import Outstanding
 from spawn.runtime.debugger import Debugger
 from spawn.runtime.runs import Runs
+from spawn.runtime.schema_book import SchemaBook
 from spawn.runtime.topic_watch import TopicStops
 
 __all__ = ["NodeContext", "RuntimeSettings"]
@@ -80,6 +82,9 @@ class NodeContext:
     """Actions that run beside the event loop's own steps."""
     blocking: Blocking = field(init=False)
     """Which actions run in threads, and the threads."""
+    schemas: SchemaBook = field(init=False)
+    """What newer nodes write with; the types were told the rest at the start."""
 
     def __post_init__(self) -> None:
+        self.schemas = SchemaBook(self.log, schemas_topic(self.system))
         self.blocking = Blocking(self.debugger, self.settings.threads)

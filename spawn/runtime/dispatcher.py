@@ -1,7 +1,10 @@
 """From a call to its partition: the node's `Dispatcher` and `Ingress`.
 
 Checks what can be checked before an actor is touched, makes the command, finds the partition, and
-watches deadlines. A refusal here leaves no record (log protocol 2).
+watches deadlines. A refusal here leaves no record (log protocol 2). What other nodes own goes to
+them (`elsewhere`), also of types that this node does not host.
+
+Over 400 lines: each kind of call is a few lines, and all share checks and partitions.
 """
 
 from __future__ import annotations
@@ -14,12 +17,13 @@ from typing import Any, Final
 from eventstore.log import TopicPartition
 from eventstore.records import NO_PREVIOUS, RequestNumber
 from spawn.core.behavior import ActionInfo, Behavior
-from spawn.core.commands import DELETE, Answer, Command
-from spawn.core.ids import Position, partition_of
+from spawn.core.commands import DELETE, UNDECODED, Answer, Command
+from spawn.core.ids import ID_BYTES_MAX, Position, partition_of
 from spawn.core.ingress import (
     ActorCommit,
     Call,
     CommitsAsked,
+    Follower,
     NodeStatistics,
     StateAnswer,
     TypeServed,
@@ -32,6 +36,7 @@ from spawn.errors import (
     SpawnError,
     TooManyWaiting,
     UnknownRevision,
+    UnknownType,
 )
 from spawn.runtime.call_checks import check_id, unknown_action, unknown_type
 from spawn.runtime.commits import PastCommits
@@ -86,11 +91,15 @@ class NodeDispatcher:
         self.new_waiter: Callable[[], asyncio.Future[Any]] = loop.create_future
         self._watch = LoopWatch(context.blocking, context.debugger)
         self._said_paused = False
-        self._by_place = {w.at: w for each in served.values() for w in each.workers}
+        self._by_place: dict[tuple[str, int], PartitionWorker] = {
+            worker.at: worker for each in served.values() for worker in each.workers
+        }
+        self._called: dict[str, Behavior] = {}
+        """Types that this node calls and does not host."""
         self.elsewhere: Elsewhere | None = None
         """Other nodes; None: this one serves everything."""
-        self.not_ready: list[str] = []
-        """Why the node as a whole is not ready; the node writes it."""
+        self.not_ready: Callable[[], Sequence[str]] = list
+        """Why the node as a whole is not ready; the node gives it."""
 
     # --- Dispatcher ------------------------------------------------------------------------------
 
@@ -109,7 +118,11 @@ class NodeDispatcher:
                 )
             served = self._served.get(command.type)
             if served is None:
-                raise unknown_type(command.type)
+                at = self._place_elsewhere(command.type, command.id)
+                outstanding[command] = None
+                assert self.elsewhere is not None, "it has told the place"
+                self.elsewhere.send(command, at)
+                return
             current = CURRENT.get()
             if current is not None:
                 self._refuse_own_call(current, command, served.behavior)
@@ -120,10 +133,13 @@ class NodeDispatcher:
             else:
                 self.elsewhere.send(command, worker.at)
         except SpawnError as error:
-            outstanding.pop(command, None)
-            outstanding.refusals[error.code] += 1
-            if command.waiter is not None:
-                command.waiter.set_exception(error)
+            self._refuse(command, error)
+
+    def _refuse(self, command: Command, error: SpawnError) -> None:
+        self._outstanding.pop(command, None)
+        self._outstanding.refusals[error.code] += 1
+        if command.waiter is not None:
+            command.waiter.set_exception(error)
 
     def _refuse_own_call(self, current: Command, command: Command, behavior: Behavior) -> None:
         """Raise for a call that could not begin before the action that makes it has ended."""
@@ -143,36 +159,118 @@ class NodeDispatcher:
 
     def serves(self, at: TopicPartition) -> bool:
         """Tell whether this node serves a partition now."""
-        worker = self._by_place.get(at)
-        return worker is not None and worker.active.is_set()
+        return self.serving(*at) is not None
+
+    def serving(self, topic: str, partition: int) -> PartitionWorker | None:
+        """Return the worker of a partition that this node serves now."""
+        worker = self._by_place.get((topic, partition))
+        return worker if worker is not None and worker.active.is_set() else None
 
     def submit_here(self, command: Command, at: TopicPartition) -> None:
         """Take a command for a partition that this node serves, or did a moment ago."""
-        outstanding = self._outstanding
-        if len(outstanding) >= self._calls_max and command not in outstanding:
-            error = TooManyWaiting(
-                f"the node holds {len(outstanding)} calls, as many as it may",
-                hint="call again later",
-            )
-            outstanding.refusals[error.code] += 1
-            if command.waiter is not None:
-                command.waiter.set_exception(error)
+        outstanding, worker = self._outstanding, self._by_place[at]
+        try:
+            if len(outstanding) >= self._calls_max and command not in outstanding:
+                raise TooManyWaiting(
+                    f"the node holds {len(outstanding)} calls, as many as it may",
+                    hint="call again later",
+                )
+            if command.arguments is UNDECODED:
+                self._decode(command, worker)
+        except SpawnError as error:
+            self._refuse(command, error)
             return
         outstanding[command] = None
-        self._by_place[at].submit(command)
+        worker.submit(command)
+
+    def _decode(self, command: Command, worker: PartitionWorker) -> None:
+        """Check a command that another node took, and decode its arguments.
+
+        Raises: UnknownType, UnknownAction, InvalidId, InvalidJson, BodyMismatch, CallError.
+        """
+        served, action = self._find_type(command.type), command.action
+        behavior, at = served.behavior, worker.at
+        if at.partition >= served.partitions or served.workers[at.partition] is not worker:
+            raise UnknownType(
+                f"{command.type} does not live in {at.topic} here, as it does on the node that "
+                "was called",
+                hint="the nodes run different versions of the class",
+            )
+        if behavior.settings.named_id or not 0 < len(command.id) <= ID_BYTES_MAX:
+            check_id(behavior, command.id.decode(errors="replace"))
+        if action == STATE_READ:
+            command.arguments = None
+        elif action == DELETE:
+            command.arguments = ()
+        else:
+            info = behavior.actions.get(action)
+            if info is None:
+                raise unknown_action(behavior, action)
+            if not info.read_only and command.request is None and self.elsewhere is not None:
+                raise CallError(
+                    f"{command.type}.{action} changes the actor here, and only reads it on the "
+                    "node that was called",
+                    hint="the nodes run different versions of the class",
+                )
+            command.arguments = behavior.decode_arguments(action, command.payload)
 
     def forget(self, command: Command) -> None:
         """A command that went elsewhere has its outcome."""
         self._outstanding.pop(command, None)
 
     def behavior_of(self, actor_type: str) -> Behavior:
-        """Return the code of a type. Raises: UnknownType."""
-        return self._find_type(actor_type).behavior
+        """Return the code of a type, hosted here or only called. Raises: UnknownType."""
+        served = self._served.get(actor_type)
+        if served is not None:
+            return served.behavior
+        if (called := self._called.get(actor_type)) is not None:
+            return called
+        raise unknown_type(actor_type)
+
+    def follow_here(
+        self, at: TopicPartition, actor_type: str, key: bytes, after: int | None
+    ) -> ActorFollower | None:
+        """Follow an actor while this node serves its partition; None: it does not now.
+
+        Raises: UnknownType.
+        """
+        worker = self.serving(*at)
+        if worker is None:
+            return None
+        served = self._find_type(actor_type)
+        if worker not in served.workers:
+            raise unknown_type(actor_type)
+        follower = self._follower(served, worker, key, after)
+        follower.moves = True
+        return follower
+
+    async def commits_here(
+        self,
+        at: TopicPartition,
+        actor_type: str,
+        key: bytes,
+        asked: CommitsAsked,
+        timeout_s: float,
+    ) -> Sequence[ActorCommit]:
+        """List an actor's past commits for another node. Raises: UnknownType, as `commits`."""
+        return await self._list(self._find_type(actor_type), key, asked, timeout_s)
+
+    def is_read(self, command: Command) -> bool:
+        """Tell whether a command certainly changes nothing."""
+        if command.action == STATE_READ:
+            return True
+        served = self._served.get(command.type)
+        behavior = self._called.get(command.type) if served is None else served.behavior
+        info = None if behavior is None else behavior.actions.get(command.action)
+        return info is not None and info.read_only
 
     def partition_time_us(self, at: TopicPartition) -> int:
-        """Return T of a partition that this node serves; 0: it has none."""
-        worker = self._by_place.get(at)
-        return 0 if worker is None else worker.machine.fold.time_us
+        """Return T of a partition, as far as this node knows it; 0: nothing is known."""
+        worker, elsewhere = self._by_place.get(at), self.elsewhere
+        own_us = 0 if worker is None else worker.machine.fold.time_us
+        if elsewhere is None or (worker is not None and worker.active.is_set()):
+            return own_us
+        return max(own_us, elsewhere.time_us(at))
 
     # --- Ingress ---------------------------------------------------------------------------------
 
@@ -184,29 +282,38 @@ class NodeDispatcher:
             raise
 
     def _invoke(self, call: Call) -> asyncio.Future[Answer]:
-        served = self._find_type(call.type)
-        behavior = served.behavior
-        if call.action not in behavior.actions:
-            raise unknown_action(behavior, call.action)
+        action, served = call.action, self._served.get(call.type)
+        behavior = None if served is None else served.behavior
+        if served is None:
+            self._check_elsewhere(call.type)
         actor_id = check_id(behavior, call.id)
         payload = call.payload or b"null"
         if len(payload) > self._body_bytes_max:
             raise BodyTooLarge(
                 f"the body has {len(payload)} bytes; the limit is {self._body_bytes_max}"
             )
+        info = None if behavior is None else behavior.actions.get(action)
+        if served is not None and (
+            self.elsewhere is None or served.worker_of(actor_id).active.is_set()
+        ):
+            if info is None:
+                raise unknown_action(served.behavior, action)
+            arguments = served.behavior.decode_arguments(action, call.payload)
+        else:
+            arguments = UNDECODED  # the owner looks closer: its class may be newer
         command = Command(
             call.type,
             actor_id,
-            call.action,
+            action,
             payload,
-            behavior.decode_arguments(call.action, call.payload),
+            arguments,
             self.now() + call.timeout_s,
             None,
             True,
             caller=call.caller,
             metadata=call.metadata,
         )
-        if behavior.actions[call.action].read_only:
+        if info is not None and info.read_only:
             return self._send(command)
         return self._send(command, call.key, call.request)
 
@@ -221,10 +328,12 @@ class NodeDispatcher:
         metadata: Mapping[str, str] | None = None,
         request: RequestNumber | None = None,
     ) -> asyncio.Future[Answer]:
-        behavior = self._find_type(actor_type).behavior
+        served = self._served.get(actor_type)
+        if served is None:
+            self._check_elsewhere(actor_type)
         command = Command(
             actor_type,
-            check_id(behavior, actor_id),
+            check_id(None if served is None else served.behavior, actor_id),
             DELETE,
             b"null",
             (),
@@ -250,7 +359,9 @@ class NodeDispatcher:
     async def state(
         self, actor_type: str, actor_id: str, timeout_s: float, revision: int | None = None
     ) -> StateAnswer:
-        served = self._find_type(actor_type)
+        served = self._served.get(actor_type)
+        if served is None:
+            return await self._state_elsewhere(actor_type, actor_id, timeout_s, revision)
         behavior = served.behavior
         key = check_id(behavior, actor_id)
         deadline = self.now() + timeout_s
@@ -266,7 +377,8 @@ class NodeDispatcher:
         if revision == 0:
             return StateAnswer(behavior.state_json(behavior.initial(actor_id)), 0, None)
         offset = NO_PREVIOUS if position is None else position.offset
-        past = PastCommits(self._context.log, served.worker_of(key).at, behavior, key, offset)
+        context, at = self._context, served.worker_of(key).at
+        past = PastCommits(context.log, at, behavior, key, offset, context.schemas)
         try:
             async with asyncio.timeout_at(deadline):
                 state, position = await past.state_at(revision)
@@ -276,6 +388,18 @@ class NodeDispatcher:
                 hint="wait longer (Spawn-Timeout), or ask for a revision that is not as old",
             ) from None
         return StateAnswer(behavior.state_json(state), revision, position)
+
+    async def _state_elsewhere(
+        self, actor_type: str, actor_id: str, timeout_s: float, revision: int | None
+    ) -> StateAnswer:
+        """Have the owner of an actor show its state, now or at a revision."""
+        self._check_elsewhere(actor_type)
+        key, waiter = check_id(None, actor_id), self.new_waiter()
+        asked = b"null" if revision is None else b"%d" % revision
+        deadline = self.now() + timeout_s
+        self.submit(Command(actor_type, key, STATE_READ, asked, UNDECODED, deadline, waiter))
+        shown, at, position = await waiter
+        return StateAnswer(shown, at, position)
 
     async def _read(
         self, actor_type: str, key: bytes, timeout_s: float
@@ -290,8 +414,17 @@ class NodeDispatcher:
     async def commits(
         self, actor_type: str, actor_id: str, asked: CommitsAsked, timeout_s: float
     ) -> Sequence[ActorCommit]:
-        served = self._find_type(actor_type)
-        key = check_id(served.behavior, actor_id)
+        served = self._served.get(actor_type)
+        if served is not None:
+            return await self._list(served, check_id(served.behavior, actor_id), asked, timeout_s)
+        key = check_id(None, actor_id)
+        at = self._place_elsewhere(actor_type, key)
+        assert self.elsewhere is not None, "it has told the place"
+        return await self.elsewhere.commits(at, actor_type, key, asked, timeout_s)
+
+    async def _list(
+        self, served: Served, key: bytes, asked: CommitsAsked, timeout_s: float
+    ) -> Sequence[ActorCommit]:
         deadline = self.now() + timeout_s
         _, past = await self._past(served, key, timeout_s)
         try:
@@ -299,15 +432,25 @@ class NodeDispatcher:
                 return await past.listed(asked)
         except TimeoutError:
             raise NotStarted(
-                f"the history of {actor_type}/{actor_id} was not read before the deadline",
+                f"the history of {served.behavior.type}/{key.decode()} was not read before the "
+                "deadline",
                 hint="ask for fewer events, or wait longer (Spawn-Timeout)",
             ) from None
 
-    def follow(self, actor_type: str, actor_id: str, after: int | None) -> ActorFollower:
-        served = self._find_type(actor_type)
-        key = check_id(served.behavior, actor_id)
+    def follow(self, actor_type: str, actor_id: str, after: int | None) -> Follower:
+        served = self._served.get(actor_type)
+        key = check_id(None if served is None else served.behavior, actor_id)
+        at = self._place_elsewhere(actor_type, key) if served is None else served.worker_of(key).at
+        if self.elsewhere is not None:
+            return self.elsewhere.follow(at, actor_type, key, after)
+        assert served is not None, "there is nobody else"
+        return self._follower(served, served.worker_of(key), key, after)
+
+    def _follower(
+        self, served: Served, worker: PartitionWorker, key: bytes, after: int | None
+    ) -> ActorFollower:
         return ActorFollower(
-            served.worker_of(key).followers,
+            worker.followers,
             served.behavior,
             key,
             after,
@@ -319,7 +462,8 @@ class NodeDispatcher:
         behavior, at = served.behavior, served.worker_of(key).at
         _, revision, position = await self._read(behavior.type, key, timeout_s)
         offset = NO_PREVIOUS if position is None else position.offset
-        return revision, PastCommits(self._context.log, at, behavior, key, offset)
+        context = self._context
+        return revision, PastCommits(context.log, at, behavior, key, offset, context.schemas)
 
     def types(self) -> Mapping[str, Sequence[ActionInfo]]:
         return {
@@ -340,15 +484,22 @@ class NodeDispatcher:
         ]
 
     def log_time_us(self, actor_type: str, actor_id: str) -> int:
-        served = self._served.get(actor_type)
+        key, served = actor_id.encode(errors="replace"), self._served.get(actor_type)
         if served is None:
-            return 0
-        key = actor_id.encode(errors="replace")
-        return served.workers[partition_of(key, served.partitions)].machine.fold.time_us
+            at = None if self.elsewhere is None else self.elsewhere.place_of(actor_type, key)
+            return 0 if at is None else self.partition_time_us(at)
+        return self.partition_time_us(served.worker_of(key).at)
 
     def statistics(self) -> NodeStatistics:
         workers = {w.at: w for served in self._served.values() for w in served.workers}
-        return node_statistics(self._context, list(workers.values()), self._watch, self.not_ready)
+        return node_statistics(self._context, list(workers.values()), self._watch, self.not_ready())
+
+    def refer(self, behavior: Behavior) -> bool:
+        """Take the class of a type that is only called; tell whether another node hosts it."""
+        if self.elsewhere is None or behavior.type not in self.elsewhere.types():
+            return False
+        self._called[behavior.type] = behavior
+        return True
 
     # --- checks ----------------------------------------------------------------------------------
 
@@ -357,6 +508,18 @@ class NodeDispatcher:
         if served is None:
             raise unknown_type(name)
         return served
+
+    def _check_elsewhere(self, name: str) -> None:
+        """Raises: UnknownType - no other node hosts the type either."""
+        if self.elsewhere is None or name not in self.elsewhere.types():
+            raise unknown_type(name)
+
+    def _place_elsewhere(self, name: str, key: bytes) -> TopicPartition:
+        """Return the partition of an actor that other nodes host. Raises: UnknownType."""
+        at = None if self.elsewhere is None else self.elsewhere.place_of(name, key)
+        if at is None:
+            raise unknown_type(name)
+        return at
 
     # --- deadlines -------------------------------------------------------------------------------
 

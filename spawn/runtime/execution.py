@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from eventstore.codec import CommitBody, decode_commit_body
 from eventstore.errors import CorruptRecord, LogError, OffsetGone, UnreadableBody
-from eventstore.history import read_one
+from eventstore.history import HistoryRecord, read_one
 from eventstore.log import TopicPartition
 from eventstore.records import Flag, Outcome
 from spawn.core.actors import Actor
@@ -28,7 +28,6 @@ from spawn.core.keys import BoundKey
 from spawn.core.partition import Partition
 from spawn.errors import (
     ActionFailed,
-    ActorParked,
     LogUnreachable,
     NotStarted,
     ReplyGone,
@@ -254,7 +253,7 @@ class Execution:
             first = await read_one(
                 self._context.log, self._at, command.type, actor.id, bound.offset
             )
-            body = decode_commit_body(first.value, first.commit.body_at)
+            body = await self._body(first)
             differs = command.key.payload != bound.payload
             reply = None if differs else _reply_again(actor.table.behavior, command, body)
         except ReplyGone as error:
@@ -287,6 +286,15 @@ class Execution:
         self._resume()
         self.start(actor)
 
+    async def _body(self, record: HistoryRecord) -> CommitBody:
+        """Return a record's body. Raises: UnreadableBody; LogError - of the schema topic."""
+        schemas = self._context.schemas
+
+        async def decode() -> CommitBody:
+            return decode_commit_body(record.value, record.commit.body_at, schemas.writers)
+
+        return await schemas.reading(None, decode)
+
     def answer_recorded(self, command: Command, offset: int) -> None:
         """Answer a numbered request that is done, from its record (log protocol 7)."""
         command.started = True  # it is not to be told that it was never executed
@@ -301,7 +309,7 @@ class Execution:
         log, outstanding = self._context.log, self._context.outstanding
         try:
             record = await read_one(log, self._at, command.type, command.id, offset)
-            body = decode_commit_body(record.value, record.commit.body_at)
+            body = await self._body(record)
             reply = _reply_again(behavior, command, body)
             outcome = Outcome(record.commit.outcome)
             if record.commit.flags & Flag.REPEATS:  # of a key: callers are told the first's place
@@ -462,11 +470,11 @@ class Execution:
 
     # --- refusals of a whole actor ---------------------------------------------------------------
 
-    def park(self, actor: Actor, reason: str) -> None:
-        """The actor's state can't be rebuilt: tell everybody who waits, and keep it so."""
+    def park(self, actor: Actor, reason: SpawnError) -> None:
+        """The actor's state can't be rebuilt here: tell everybody who waits, and keep it so."""
         self._log.error("%s is parked: %s", actor.name, reason, extra={"actor": actor.name})
         for command in self._machine.residents.park(actor, reason):
-            fail(command, ActorParked(reason, at=actor.name), self._context.outstanding)
+            fail(command, again(reason), self._context.outstanding)
 
     def refuse_all(self, commands: Sequence[Command], error: SpawnError) -> None:
         """Tell several commands the same reason."""

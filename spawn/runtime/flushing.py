@@ -14,7 +14,7 @@ from typing import Final
 
 from eventstore.errors import LogError, SnapshotError
 from eventstore.log import TopicPartition
-from eventstore.rows import ActorRow, FlushSlice, HistoryRow, KeyRow
+from eventstore.rows import NO_STATE, ActorRow, FlushSlice, HistoryRow, KeyRow
 from eventstore.snapshots import SnapshotStore
 from spawn.core.actors import UNLOADED, Actor
 from spawn.core.partition import Partition
@@ -27,7 +27,7 @@ __all__ = ["UNREADABLE", "Flusher"]
 
 SLICE: Final = 250
 """Actors encoded between two turns of the event loop: about 1 ms; fewer cost more CPU each."""
-UNREADABLE: Final = -1
+UNREADABLE: Final = NO_STATE
 """The `version` of a row without a usable state: its actor is refolded from the log."""
 _NO_FINGERPRINT: Final = bytes(8)
 

@@ -72,7 +72,12 @@ class ActorFollower:
     ) -> None:
         self._followers = followers
         self._name = (behavior.type, key)
-        self._after = after
+        self.last = after
+        """All commits up to this revision were told, or were not wanted."""
+        self.begun: Callable[[int], None] | None = None
+        """Is told the revision from which on it follows, once that is known."""
+        self.moves = False
+        """It ends when the partition is lost: whoever made it follows its next owner."""
         self._look = look
         self._queue: deque[ActorCommit | SpawnError] = deque()
         self._queued_bytes = 0
@@ -98,6 +103,7 @@ class ActorFollower:
     def look_again(self) -> None:
         """Read the past before the next commit."""
         self._gap = True
+        self._closed = self._closed or self.moves
         self._news.set()
 
     def close(self) -> None:
@@ -111,22 +117,23 @@ class ActorFollower:
 
     async def commits(self) -> AsyncIterator[ActorCommit | None]:
         try:
-            last = self._after
             while self._is_open():
                 self._gap, self._behind = False, True
                 revision, past = await self._look()
-                if last is None:
-                    last = revision
-                if last < revision:
-                    async for commit in past.from_revision(last + 1):
+                if self.last is None:
+                    self.last = revision
+                if self.begun is not None:
+                    self.begun(self.last)
+                if self.last < revision:
+                    async for commit in past.from_revision(self.last + 1):
                         if not self._is_open():
                             return
-                        last = commit.revision
+                        self.last = commit.revision
                         yield commit
                 self._behind = False
-                async for each in self._live(last):
+                async for each in self._live(self.last):
                     if each is not None:
-                        last = each.revision
+                        self.last = each.revision
                     yield each
         finally:
             self.close()

@@ -1,4 +1,4 @@
-"""A node: all partitions of its actor types, owned and served while it runs.
+"""A node: partitions of its actor types, owned and served while it runs.
 
 It knows no flags, files, sockets or client libraries: `spawn.node` gives it a plan.
 """
@@ -20,11 +20,10 @@ from spawn.runtime.context import NodeContext, RuntimeSettings
 from spawn.runtime.debugger import Debugger
 from spawn.runtime.dispatcher import NodeDispatcher, Served
 from spawn.runtime.elsewhere import Elsewhere
-from spawn.runtime.ownership import Ownership
 from spawn.runtime.partition_worker import PartitionWorker
 from spawn.runtime.passivation import Passivation
 from spawn.runtime.placed_ownership import PlacedOwnership
-from spawn.runtime.placement import Placement
+from spawn.runtime.placement import Everything, Placement
 from spawn.runtime.tasks import first_error
 
 __all__ = ["Node", "NodePlan"]
@@ -54,8 +53,6 @@ class NodePlan:
     """Makes random 16-byte ids."""
     stopwatch: Callable[[], float] = stopwatch_s
     """Seconds that user code takes."""
-    placement: Placement | None = None
-    """What of it this node is to own; None: all, alone (see `ownership`)."""
     route: Callable[[NodeDispatcher], Elsewhere] | None = None
     """Makes the way to other nodes; None: there are none."""
     collector: Collector = field(default_factory=ProcessCollector)
@@ -86,7 +83,7 @@ class Node:
         if plan.route is not None:
             self.dispatcher.elsewhere = plan.route(self.dispatcher)
         self.serving = asyncio.Event()
-        """Set once every partition was taken over."""
+        """Set once every partition was taken over that it was to own first."""
 
     def _serve_types(self) -> Mapping[str, Served]:
         plan = self._plan
@@ -113,21 +110,22 @@ class Node:
         return True
 
     @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[NodeDispatcher]:
-        """Own and serve while the body runs; then stop without ceremony (see `drain`).
+    async def running(self, placement: Placement | None = None) -> AsyncIterator[NodeDispatcher]:
+        """Own what the placement says (all, without one) and serve it while the body runs.
 
-        An error that ends the node (Fenced, ForeignLog) cancels the body and is raised from here.
+        Then it stops without ceremony (see `drain`). An error that ends the node (Fenced) cancels
+        the body and is raised from here.
         """
-        placement, say = self._plan.placement, self.context.say
-        ownership = (
-            Ownership(self._workers, say)
-            if placement is None
-            else PlacedOwnership(self._workers, placement, say, self.dispatcher.elsewhere)
+        ownership = PlacedOwnership(
+            self._workers,
+            placement or Everything(),
+            self.context.say,
+            self.dispatcher.elsewhere,
         )
         collector = self._plan.collector
         memory_bytes = self._plan.settings.actor_memory_bytes
         passivation = Passivation(self._workers, memory_bytes, collector)
-        self.dispatcher.not_ready = ownership.stopped
+        self.dispatcher.not_ready = ownership.not_ready
         collector.make_rare()
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -137,6 +135,8 @@ class Node:
                     tasks.create_task(passivation.run()),
                     tasks.create_task(collector.hide_when(self.serving)),
                 ]
+                if (elsewhere := self.dispatcher.elsewhere) is not None:
+                    background.append(tasks.create_task(elsewhere.run()))
                 yield self.dispatcher
                 for task in background:
                     task.cancel()

@@ -8,7 +8,7 @@ from spawn.core.ingress import DISTRIBUTIONS, Distribution, NodeStatistics, Type
 from spawn.runtime.context import NodeContext
 from spawn.runtime.counts import merged
 from spawn.runtime.loop_watch import LoopWatch
-from spawn.runtime.partition_worker import PartitionWorker
+from spawn.runtime.partition_worker import ELSEWHERE, PartitionWorker
 
 __all__ = ["node_statistics"]
 
@@ -22,7 +22,11 @@ def node_statistics(
     """Return the node at this instant; it looks at each busy actor, and else only at counts."""
     partitions = [worker.statistics() for worker in workers]
     reasons = [*not_ready]
-    reasons += [f"{p.topic}/{p.partition} is {p.phase}" for p in partitions if p.phase != "active"]
+    reasons += [
+        f"{p.topic}/{p.partition} is {p.phase}"
+        for p in partitions
+        if p.phase not in ("active", ELSEWHERE)
+    ]
     outstanding, threads = context.outstanding, context.blocking.threads
     return NodeStatistics(
         system=context.system,

@@ -8,6 +8,7 @@ from copy import copy
 
 import msgspec
 
+from eventstore.errors import WrittenByNewerCode
 from eventstore.log import TopicPartition
 from eventstore.records import Outcome
 from spawn.core.actors import Entry
@@ -15,10 +16,18 @@ from spawn.core.commands import Answer, Command
 from spawn.core.decision import Refusal
 from spawn.core.ids import Position
 from spawn.core.ingress import COMMIT_BUCKETS_S
-from spawn.errors import ActionFailed, BodyTooLarge, KeyReused, Rejected, SpawnError
+from spawn.errors import (
+    ActionFailed,
+    ActorParked,
+    BodyTooLarge,
+    KeyReused,
+    NewerCodeNeeded,
+    Rejected,
+    SpawnError,
+)
 from spawn.runtime.counts import Outstanding
 
-__all__ = ["KEY_REUSED", "again", "fail", "refused", "settle"]
+__all__ = ["KEY_REUSED", "again", "fail", "refused", "settle", "unreadable"]
 
 KEY_REUSED = KeyReused.code
 
@@ -87,6 +96,14 @@ def again(error: SpawnError) -> SpawnError:
     other = copy(error)
     other.__cause__ = error.__cause__
     return other
+
+
+def unreadable(name: str, text: str, error: Exception) -> SpawnError:
+    """Return what the callers of an actor are told of which something can't be read here."""
+    if isinstance(error, WrittenByNewerCode):
+        hint = "call again: a node with the newer code can serve it; finish the upgrade"
+        return NewerCodeNeeded(text, at=name, hint=hint)
+    return ActorParked(text, at=name)
 
 
 def refused(outcome: Outcome, refusal: Refusal | None, at: str) -> SpawnError:

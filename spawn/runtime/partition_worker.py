@@ -9,7 +9,7 @@ Over 400 lines: the whole life of a partition on its node stands in one place.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 from eventstore.errors import LogError, LogUnavailable, SnapshotError
@@ -21,6 +21,7 @@ from spawn.core.commands import Command
 from spawn.core.ingress import PartitionStatistics
 from spawn.core.partition import Partition, Phase
 from spawn.errors import (
+    ActorParked,
     Draining,
     LogUnreachable,
     OutcomeUnknown,
@@ -40,13 +41,18 @@ from spawn.runtime.partition_log import PartitionLogger
 from spawn.runtime.takeover import PartitionLost, take_over
 from spawn.runtime.tasks import first_error
 
-__all__ = ["PartitionWorker"]
+__all__ = ["ELSEWHERE", "PartitionWorker"]
+
+ELSEWHERE: Final = "elsewhere"
+"""The phase that is told of a partition that another node is to serve."""
 
 _ENDING: Final = (Phase.FENCED, Phase.STOPPED)
 """Between the loss of a partition and the end of its tasks calls wait for the next owner."""
 _WRITING: Final = (Phase.ACTIVE, Phase.RECOVERING)
 _DRAIN_POLL_S: Final = 0.01
 _HAND_OVER_POLL_S: Final = 0.002
+_LOOK_S: Final = 1.0
+"""Between two looks into the log for the sake of parked actors."""
 
 
 class PartitionWorker:
@@ -66,6 +72,8 @@ class PartitionWorker:
         self.active = asyncio.Event()
         self.settled = asyncio.Event()
         """Set once it was active for the first time, or is refused for good."""
+        self.is_elsewhere = False
+        """It is another node's to serve, as far as this one knows."""
         self._waiting: list[Command] = []
         self._refusal: SpawnError | None = None
         """Why calls are refused at once: stopped, fenced or draining."""
@@ -76,14 +84,19 @@ class PartitionWorker:
         self._loads = asyncio.Event()
         self._flush = asyncio.Event()
         self._flushing = asyncio.Lock()
+        self._looked = float("-inf")
         self._flush_fails = False
         """The last flush failed, and it was said."""
         context.blocking.beat.listeners.append(self.look)
 
     # --- life ------------------------------------------------------------------------------------
 
-    async def serve(self, reason: str) -> None:
+    async def serve(
+        self, reason: str, may_claim: Callable[[TopicPartition], Awaitable[None]]
+    ) -> None:
         """Take the partition over and serve it; ends only by an exception or by cancellation.
+
+        `may_claim` is awaited between the reading of the log and the claim.
 
         Commands without an outcome are kept and run again by the next `serve`, unless `refuse`
         comes first.
@@ -92,7 +105,7 @@ class PartitionWorker:
         """
         context = self._context
         try:
-            machine = await self._take_over(reason)
+            machine = await self._take_over(reason, may_claim)
             async with asyncio.TaskGroup() as tasks:
                 self._appends = Appends(
                     context, self.at, machine, self.counts, self._settle, self._resumed
@@ -107,7 +120,9 @@ class PartitionWorker:
                     # It ends with the partition only.
                     lambda: appending.done() or appending.cancelling() > 0,
                 )
-                activation = Activation(self.at, machine, context.log, context.store)
+                activation = Activation(
+                    self.at, machine, context.log, context.store, context.schemas
+                )
                 self._activation = activation
                 self._flusher = Flusher(
                     self.at,
@@ -146,9 +161,13 @@ class PartitionWorker:
             self.machine.phase = Phase.STOPPED
             raise
 
-    async def _take_over(self, reason: str) -> Partition:
+    async def _take_over(
+        self, reason: str, may_claim: Callable[[TopicPartition], Awaitable[None]]
+    ) -> Partition:
         started = self._now()
-        machine = await take_over(self._context, self.at, self._behaviors, reason, self._keep)
+        machine = await take_over(
+            self._context, self.at, self._behaviors, reason, may_claim, self._keep
+        )
         seconds = self._now() - started
         self.counts.takeover_seconds.observe(seconds)
         position = machine.fold.position
@@ -244,6 +263,10 @@ class PartitionWorker:
                     command.arrived = self._now()
         except SpawnError as error:
             self._tell(command, error)
+            if isinstance(error, ActorParked) and self._now() - self._looked >= _LOOK_S:
+                # Told from memory, where nothing is appended: an operator may have mended it.
+                self._looked = self._now()
+                self.look()
             return
         if machine.residents.loads:
             self._loads.set()
@@ -298,7 +321,7 @@ class PartitionWorker:
     ) -> None:
         execution = self._execution
         assert execution is not None, "only an active partition loads actors"
-        broken: Mapping[Actor, str] = {}
+        broken: Mapping[Actor, SpawnError] = {}
         failure: SnapshotError | LogError | None = None
         try:
             broken = await activation.load(batch)
@@ -344,7 +367,7 @@ class PartitionWorker:
     def _give_up_load(self, execution: Execution, actor: Actor, error: SpawnError) -> None:
         execution.refuse_all(self.machine.residents.load_failed(actor), error)
 
-    def _park(self, execution: Execution, actor: Actor, reason: str) -> None:
+    def _park(self, execution: Execution, actor: Actor, reason: SpawnError) -> None:
         self.counts.parked += 1
         execution.park(actor, reason)
 
@@ -381,7 +404,7 @@ class PartitionWorker:
     def _unloaded(self) -> Sequence[Actor]:
         """Return the dirty actors that a flush could not write whole: their keys would be lost."""
         dirty = self.machine.residents.dirty
-        return [actor for actor in dirty if actor.state is UNLOADED and not actor.parked]
+        return [actor for actor in dirty if actor.state is UNLOADED and actor.parked is None]
 
     # --- stopping, watching ---------------------------------------------------------
 
@@ -496,7 +519,7 @@ class PartitionWorker:
         return PartitionStatistics(
             topic=self.at.topic,
             partition=self.at.partition,
-            phase=machine.phase.value,
+            phase=ELSEWHERE if self.is_elsewhere else machine.phase.value,
             epoch=machine.fold.fence.epoch,
             position=machine.fold.position,
             checkpoint=machine.residents.base,

@@ -44,14 +44,20 @@ class PlacedOwnership:
         self._placement = placement
         self._say = say
         self._elsewhere = elsewhere
+        self._serving = asyncio.Event()
         self.stopped: list[str] = []
         """Partitions that stopped, and why."""
 
     async def run(self, serving: asyncio.Event) -> None:
         """Own what is wanted; `serving` is set once all that was wanted first is owned.
 
-        Never returns.
+        Never returns. Raises: Fenced - the placement says that this node is not to go on;
+        ForeignLog - before it served: log or database are another system's.
         """
+        self._serving = serving
+        await self._placement.begun()
+        for worker in self._workers:
+            worker.is_elsewhere = not self._placement.wants(worker.at)
         first = [worker for worker in self._workers if self._placement.wants(worker.at)]
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -63,11 +69,17 @@ class PlacedOwnership:
         except BaseExceptionGroup as group:
             raise first_error(group) from group
 
+    def not_ready(self) -> Sequence[str]:
+        """Return why the node as a whole is not ready."""
+        return [*self.stopped, *self._placement.not_ready()]
+
     async def _keep(self, worker: PartitionWorker) -> None:
         log = PartitionLogger(_LOGGER, worker.at)
         loop, backoff, reason = asyncio.get_running_loop(), Backoff(), "assigned"
         while True:
+            worker.is_elsewhere = not self._placement.wants(worker.at)
             await self._until(worker, wanted=True)
+            worker.is_elsewhere = False
             since = loop.time()
             try:
                 await self._serve(worker, reason)
@@ -77,11 +89,15 @@ class PlacedOwnership:
                 if self._elsewhere is not None and lost.owner is not None:
                     epoch = worker.machine.fold.fence.epoch
                     self._elsewhere.learn(worker.at, epoch, lost.owner.endpoint)
+                self._placement.taken(worker.at, lost.owner)
+                worker.settled.set()
                 if loop.time() - since > _STEADY_S:
                     backoff = Backoff()
                 reason = "retake"
                 await backoff.sleep()
             except (PartitionStopped, ForeignLog) as stopped:
+                if isinstance(stopped, ForeignLog) and not self._serving.is_set():
+                    raise  # it was started on the wrong log or database
                 # The others go on: what is wrong is this partition's log.
                 self._say(f"error: {stopped} [{stopped.code}]")
                 self.stopped.append(str(stopped))
@@ -90,9 +106,10 @@ class PlacedOwnership:
 
     async def _serve(self, worker: PartitionWorker, reason: str) -> None:
         """Serve until it is no longer wanted. Raises: as `PartitionWorker.serve`."""
+        is_lost = False
         try:
             async with asyncio.TaskGroup() as tasks:
-                serving = tasks.create_task(worker.serve(reason))
+                serving = tasks.create_task(worker.serve(reason, self._placement.may_claim))
                 announcing = tasks.create_task(self._announce(worker))
                 serving.add_done_callback(lambda _: announcing.cancel())
                 unwanted = tasks.create_task(self._until(worker, wanted=False))
@@ -103,10 +120,15 @@ class PlacedOwnership:
                         await worker.hand_over(asyncio.get_running_loop().time() + _HAND_OVER_S)
                     serving.cancel()
         except BaseExceptionGroup as group:
-            raise first_error(group) from group
+            error = first_error(group)
+            is_lost = isinstance(error, PartitionLost)
+            raise error from group
         finally:
+            epoch = worker.machine.fold.fence.epoch
             if (elsewhere := self._elsewhere) is not None:
                 elsewhere.released(worker.at)
+            self._placement.let_go(worker.at, epoch, is_lost=is_lost)
+            if elsewhere is not None:
                 for command in worker.take_waiting():
                     elsewhere.send(command, worker.at)
 
@@ -114,6 +136,9 @@ class PlacedOwnership:
         await worker.active.wait()
         if self._elsewhere is not None:
             self._elsewhere.owned(worker.at, worker.machine.fold.fence.epoch)
+        self._placement.serving(worker.at)
+        await asyncio.sleep(_STEADY_S)
+        self._placement.kept(worker.at)
 
     async def _until(self, worker: PartitionWorker, *, wanted: bool) -> None:
         while self._placement.wants(worker.at) is not wanted:

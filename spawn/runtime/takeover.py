@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple
 
-from eventstore.codec import ClaimBody, decode_claim_body, encode_claim_body
+from eventstore.codec import SHIPPED, ClaimBody, Writers, decode_claim_body, encode_claim_body
 from eventstore.errors import (
     LogError,
     LogRefused,
     LogUnavailable,
     SnapshotError,
     TopicMissing,
+    UnknownSchema,
     UnreadableBody,
     UnreadablePrefix,
 )
 from eventstore.log import LogRecord, TopicPartition
+from eventstore.lookahead import look_ahead
 from eventstore.records import Claim, Prefix, StoredRecord, decode_prefix, encode_claim
 from eventstore.rows import Checkpoint
 from spawn.core.behavior import Behavior
@@ -30,7 +32,7 @@ from spawn.runtime.context import NodeContext
 from spawn.runtime.partition_log import PartitionLogger
 from spawn.runtime.waiting import Backoff
 
-__all__ = ["OwnRecord", "PartitionLost", "append_claim", "read_owner", "take_over"]
+__all__ = ["OwnRecord", "PartitionLost", "append_claim", "fold_all", "read_owner", "take_over"]
 
 _LOGGER: Final = "spawn.partition"
 
@@ -65,10 +67,12 @@ async def take_over(
     at: TopicPartition,
     behaviors: Sequence[Behavior],
     reason: str,
+    may_claim: Callable[[TopicPartition], Awaitable[None]],
     keep: Callable[[Partition], None],
 ) -> Partition:
     """Read the partition, claim it, wait out the old owner's lease; return it active.
 
+    `may_claim` is awaited between reading and claiming: an owner that hands over goes on meanwhile.
     `keep` is shown each machine as soon as it exists, for statistics. While log or store do not
     answer it tries again for as long as it is let.
 
@@ -86,6 +90,8 @@ async def take_over(
         try:
             async with context.takeovers:
                 start = await _read_to_end(context, at, machine)
+            await may_claim(at)
+            async with context.takeovers:
                 await _claim(context, at, machine, reason, start)
         except (LogUnavailable, SnapshotError) as error:
             if isinstance(error, LogUnavailable):
@@ -125,7 +131,7 @@ async def _read_to_end(context: NodeContext, at: TopicPartition, machine: Partit
     """Read the tail, or all there is; return the log's first offset."""
     checkpoint = await context.store.checkpoint(at)
     start, end = await _bounds(context, at, 0 if checkpoint is None else checkpoint.offset)
-    checkpoint = await _usable(context, at, checkpoint, end)
+    checkpoint = await _usable(context, at, checkpoint, start, end)
     try:
         first = machine.restore(checkpoint, start)
     except CheckpointUnreadable as error:
@@ -136,7 +142,8 @@ async def _read_to_end(context: NodeContext, at: TopicPartition, machine: Partit
     try:
         async for chunk in context.log.read(at, first, end):
             for index in range(0, len(chunk), _REPLAY_SLICE):
-                machine.replay(chunk[index : index + _REPLAY_SLICE])
+                records = chunk[index : index + _REPLAY_SLICE]
+                await fold_all(context, at, machine, records, machine.replay)
                 await asyncio.sleep(0)
     except LossDetected as error:
         if checkpoint is not None and not await _knows(context, at, checkpoint.log_id, start, end):
@@ -144,6 +151,27 @@ async def _read_to_end(context: NodeContext, at: TopicPartition, machine: Partit
             raise _foreign_snapshots(at, checkpoint, what) from error
         raise
     return start
+
+
+async def fold_all(
+    context: NodeContext,
+    at: TopicPartition,
+    machine: Partition,
+    records: Sequence[StoredRecord],
+    take: Callable[[Sequence[StoredRecord]], object],
+) -> None:
+    """Give records to the machine by one of its methods; look ahead for those it can't pass.
+
+    Raises: LossDetected, UnreadablePrefix - no Claim to the log's end declares it void.
+    """
+    while True:
+        try:
+            take(records)
+            return
+        except (LossDetected, UnreadablePrefix) as error:
+            if not await look_ahead(context.log, at, machine.fold, error.offset):
+                raise
+            records = [each for each in records if each.offset >= (error.offset or 0)]
 
 
 async def _bounds(context: NodeContext, at: TopicPartition, least: int) -> tuple[int, int]:
@@ -162,11 +190,19 @@ async def _bounds(context: NodeContext, at: TopicPartition, least: int) -> tuple
 
 
 async def _usable(
-    context: NodeContext, at: TopicPartition, checkpoint: Checkpoint | None, end: int
+    context: NodeContext, at: TopicPartition, checkpoint: Checkpoint | None, start: int, end: int
 ) -> Checkpoint | None:
-    """Return the checkpoint unless it is of a log that is longer than this one ever was."""
-    if checkpoint is None or checkpoint.offset <= end:
+    """Return the checkpoint unless it is of a log that is longer than this one ever was.
+
+    Raises: LossDetected - records behind the checkpoint are no longer kept.
+    """
+    if checkpoint is None or start <= checkpoint.offset <= end:
         return checkpoint
+    if checkpoint.offset < start:
+        raise LossDetected(
+            f"the snapshots reach offset {checkpoint.offset}, the log begins at {start}: the "
+            "records between them are gone"
+        )
     if context.settings.discard_stale_snapshots:
         await context.store.discard(at)
         if at.topic not in context.discarded:
@@ -203,6 +239,14 @@ async def _knows(
     return claims == 0
 
 
+def _is_unreadable(stored: StoredRecord) -> bool:
+    try:
+        decode_prefix(stored.value)
+    except UnreadablePrefix:
+        return True
+    return False
+
+
 def _readable(stored: StoredRecord) -> Prefix | None:
     try:
         return decode_prefix(stored.value)
@@ -216,9 +260,9 @@ async def _refuse_foreign(context: NodeContext, at: TopicPartition, start: int, 
         return
     async for chunk in context.log.read(at, start, start + 1):
         for stored in chunk:
-            owner = read_owner(stored)
-            if owner is None and start > 0:
-                return  # the oldest record kept is no claim; nothing can be told
+            owner = await _owner_of(context, at, stored)
+            if owner is None and (start > 0 or _is_unreadable(stored)):
+                return  # the oldest record kept is no claim, or can't be read: nothing is told
             if owner is None or owner.system != context.system:
                 whose = "no Spawn system" if owner is None else f"system {owner.system!r}"
                 raise ForeignLog(
@@ -228,12 +272,32 @@ async def _refuse_foreign(context: NodeContext, at: TopicPartition, start: int, 
                 )
 
 
-def read_owner(stored: StoredRecord) -> ClaimBody | None:
-    """Return who wrote a claim; None for any other record."""
+async def _owner_of(
+    context: NodeContext, at: TopicPartition, stored: StoredRecord
+) -> ClaimBody | None:
+    """Return who wrote a claim, also one of a later release. Raises: PartitionStopped."""
+
+    async def read() -> ClaimBody | None:
+        return read_owner(stored, context.schemas.writers)
+
+    try:
+        return await context.schemas.reading(None, read)
+    except UnknownSchema as error:
+        raise PartitionStopped(
+            f"{at}@{stored.offset} can't be read: {error}",
+            at=str(at),
+            hint="a later release of Spawn wrote it: upgrade this node",
+        ) from error
+
+
+def read_owner(stored: StoredRecord, writers: Writers = SHIPPED) -> ClaimBody | None:
+    """Return who wrote a claim; None for any other record. Raises: UnknownSchema."""
     try:
         record = decode_prefix(stored.value)
         if isinstance(record, Claim) and stored.value is not None:
-            return decode_claim_body(stored.value, record.body_at)
+            return decode_claim_body(stored.value, record.body_at, writers)
+    except UnknownSchema:
+        raise
     except (UnreadablePrefix, UnreadableBody):
         pass
     return None
@@ -267,7 +331,7 @@ async def _claim(
     between: list[StoredRecord] = []
     async for chunk in context.log.read(at, max(machine.fold.position - 1, start), own.offset):
         between += chunk
-    machine.replay([*between, own])
+    await fold_all(context, at, machine, [*between, own], machine.replay)
     if not machine.owned:
         raise await lost_to(context, at, machine)
 
@@ -279,10 +343,10 @@ async def lost_to(context: NodeContext, at: TopicPartition, machine: Partition) 
     try:
         async for chunk in context.log.read(at, max(0, end - 1000), end):
             for stored in chunk:
-                owner = read_owner(stored)
+                owner = await _owner_of(context, at, stored)
                 record = decode_prefix(stored.value) if owner is not None else None
                 if record is not None and record.claim == claim:
                     return PartitionLost(at, owner, stored.offset)
-    except (LogError, UnreadablePrefix):
+    except (LogError, UnreadablePrefix, PartitionStopped):
         pass  # a courtesy: the loss stands without it
     return PartitionLost(at, None, end - 1)

@@ -71,6 +71,7 @@ class ClassBehavior:
         self._history = History(self.type, definition)
         self._kinds = self._history.kinds
         self.learn = self._history.learn
+        self.meet = self._history.meet
         self.evolve = self._history.fold
         self.decode_state = self._history.decode_state
         self.encode_state = self._history.encode_state

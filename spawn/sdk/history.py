@@ -1,7 +1,8 @@
 """An actor type's schemas, and its way between stored bytes and events or states.
 
 Bytes are read with the schema that they were written with, found by fingerprint among the type's
-own schemas and those that `learn` was told of.
+own schemas, those that `learn` was told of (what older code wrote), and those that `meet` was told
+of (what newer code writes meanwhile, on other nodes).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from eventstore.errors import UnreadableBody
+from eventstore.errors import UnknownSchema, UnreadableBody, WrittenByNewerCode
 from spawn.core.behavior import SchemaUse
 from spawn.core.decision import EncodedState, EventData
 from spawn.errors import SchemaIncompatible
@@ -69,6 +70,10 @@ class History:
         }
         self._event_readers: dict[bytes, Reader] = {}
         self._state_readers: dict[bytes, Reader] = {}
+        self._beyond: dict[bytes, str] = {}
+        """Fingerprint of a newer schema that this code can't read at all -> why."""
+        self._given_up: set[bytes] = set()
+        """Fingerprints of states of older code, whose snapshots are made again from the events."""
         for stored in (*self._events.values(), self._state):
             self._add_reader(stored.use, stored.schema, stored.shape)
 
@@ -85,6 +90,7 @@ class History:
                     places.append(getattr(stored_now and stored_now.shape, "type", None))
                 else:
                     self._state_readers.pop(use.fingerprint, None)
+                    self._given_up.add(use.fingerprint)
             else:
                 stored = self._events[use.name] if use.role == "event" else self._state
                 self._add_reader(use, schema, stored.shape)
@@ -95,6 +101,34 @@ class History:
                 at=place_of(places[0] or self._definition.cls),
                 hint=next((hint for word, hint in _HINTS if word in texts[0].split()), _HINT),
             )
+
+    def meet(self, newer: Sequence[SchemaUse]) -> Sequence[str]:
+        """See `Behavior.meet`."""
+        found: list[str] = []
+        for use in newer:
+            readers = self._event_readers if use.role == "event" else self._state_readers
+            known = use.fingerprint in readers or use.fingerprint in self._given_up
+            if known or use.fingerprint in self._beyond:
+                continue
+            try:
+                text = self._meet(use)
+            except Exception as error:  # noqa: BLE001 - a schema that another program has written
+                text = f"the schema of {use.role} {use.name} can't be used: {error!r}"
+            if text:
+                self._beyond[use.fingerprint] = text
+                found.append(text)
+        return found
+
+    def _meet(self, use: SchemaUse) -> str:
+        """Add the reader of a newer schema, or return why there can be none."""
+        if use.role == "event" and use.name not in self._events:
+            return f"this code has no event {use.name}"
+        schema = json.loads(use.schema)
+        if found := self._differences(use, schema, by_value=True):
+            return f"this code can't read it: {'; '.join(found)}"
+        stored = self._events[use.name] if use.role == "event" else self._state
+        self._add_reader(use, schema, stored.shape, newer=True)
+        return ""
 
     def fold(self, actor_id: str, state: Any, events: Sequence[EventData]) -> Any:
         """Fold stored events into a state. Raises: UnreadableBody."""
@@ -137,20 +171,39 @@ class History:
 
     def _reader(self, readers: Mapping[bytes, Reader], fingerprint: bytes, what: str) -> Reader:
         reader = readers.get(fingerprint)
-        if reader is None:
+        if reader is not None:
+            return reader
+        if fingerprint in self._beyond:
+            raise WrittenByNewerCode(
+                f"{what} of {self._type} was written by newer code: {self._beyond[fingerprint]}"
+            )
+        if fingerprint in self._given_up:
             raise UnreadableBody(
                 f"{what} of {self._type} was written with schema {fingerprint.hex()}, which "
-                "neither the code nor the schema topic has"
+                "today's code can't read"
             )
-        return reader
+        raise UnknownSchema(
+            f"{what} of {self._type} was written with schema {fingerprint.hex()}, which "
+            "neither the code nor the schema topic has",
+            fingerprint,
+        )
 
-    def _add_reader(self, use: SchemaUse, schema: Any, shape: Shape) -> None:
+    def _add_reader(
+        self, use: SchemaUse, schema: Any, shape: Shape, *, newer: bool = False
+    ) -> None:
         readers = self._event_readers if use.role == "event" else self._state_readers
-        readers[use.fingerprint] = reader_of(schema, shape, f"{use.role} {use.name} of {use.type}")
+        what = f"{use.role} {use.name} of {use.type}"
+        if newer:
+            what += ", which newer code wrote,"
+        readers[use.fingerprint] = reader_of(schema, shape, what, newer=newer)
 
-    def _differences(self, use: SchemaUse, schema: Any) -> list[str]:
+    def _differences(self, use: SchemaUse, schema: Any, *, by_value: bool = False) -> list[str]:
         from schemas import compat
 
+        if by_value:
+            stored = self._events[use.name] if use.role == "event" else self._state
+            found = compat.differences(schema, stored.schema, by_value=True)
+            return [f"{use.role} {use.name}, {each}" for each in found]
         if use.role == "event":
             readers = {name: stored.schema for name, stored in self._events.items()}
             return [str(each) for each in compat.event_differences(use.name, schema, readers)]

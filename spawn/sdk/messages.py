@@ -96,3 +96,25 @@ def write_message(message: Any) -> bytes:
 def read_message(cls: Any, data: bytes) -> Any:
     """Return the message that bytes stand for. Raises: DecodeError."""
     return cls.FromString(data)
+
+
+def unknown_numbers(message: Any) -> list[int]:
+    """Return the numbers of fields in a message, or in what it contains, that its class lacks."""
+    from google.protobuf.unknown_fields import UnknownFieldSet
+
+    unknown: Any = UnknownFieldSet(message)
+    numbers = [field.field_number for field in unknown]
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            continue
+        if not _is_repeated(field):
+            parts = [value]
+        elif not field.message_type.GetOptions().map_entry:
+            parts = list(value)
+        elif field.message_type.fields_by_name["value"].message_type is not None:
+            parts = list(value.values())
+        else:
+            parts = []
+        for part in parts:
+            numbers += unknown_numbers(part)
+    return numbers

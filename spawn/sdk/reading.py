@@ -3,6 +3,9 @@
 fastavro reads with the schema of the writer; what it gives is then converted to the shape, which
 is where Avro's schema resolution happens: fields by name, fields that the writer lacked from the
 class's defaults, numbers promoted. `schemas.compat` says beforehand whether that can work.
+
+Fields that the class lacks are passed over; of *newer* code's schemas (`newer`) only while they
+hold their default: this code would act, and take a snapshot, as if something else were written.
 """
 
 from __future__ import annotations
@@ -14,9 +17,9 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, Final
 
-from eventstore.errors import UnreadableBody
-from spawn.sdk.avro_schema import avro_schema
-from spawn.sdk.messages import read_message
+from eventstore.errors import UnreadableBody, WrittenByNewerCode
+from spawn.sdk.avro_schema import EPOCH, EPOCH_DAY, avro_schema
+from spawn.sdk.messages import read_message, unknown_numbers
 from spawn.sdk.shapes import (
     EnumShape,
     ListShape,
@@ -53,17 +56,21 @@ _RAW_TYPES: Final[dict[str, type]] = {
     "uuid": uuid.UUID,
 }
 """What fastavro makes of an Avro type or logical type."""
+_NO_DEFAULT: Final = object()
+"""Equals nothing that is read."""
 
 
-def reader_of(writer: Any, shape: Shape, what: str) -> Reader:
+def reader_of(writer: Any, shape: Shape, what: str, *, newer: bool = False) -> Reader:
     """Return the reader of bytes written with schema `writer` (parsed JSON).
 
-    The shape must be able to read it (`schemas.compat`). `what` names the thing in errors.
+    The shape must be able to read it (`schemas.compat`; of newer code by value). `what` names the
+    thing in errors.
     """
     import fastavro
 
     parsed = fastavro.parse_schema(writer)
-    convert = _Converter(writer, shape).conversion(writer, shape)
+    convert = _Converter(writer, shape, newer).conversion(writer, shape)
+    unreadable = WrittenByNewerCode if newer else UnreadableBody
     read_raw = fastavro.schemaless_reader
 
     def read(data: bytes) -> Any:
@@ -74,7 +81,7 @@ def reader_of(writer: Any, shape: Shape, what: str) -> Reader:
             )
             value = raw if convert is None else convert(raw)
         except Exception as error:
-            raise UnreadableBody(f"{what} can't be read ({len(data)} bytes): {error}") from error
+            raise unreadable(f"{what} can't be read ({len(data)} bytes): {error}") from error
         if stream.tell() != len(data):
             raise UnreadableBody(
                 f"{what} has {len(data)} bytes, its schema accounts for {stream.tell()}"
@@ -87,10 +94,11 @@ def reader_of(writer: Any, shape: Shape, what: str) -> Reader:
 class _Converter:
     """Makes the conversions of one pair of writer's schema and reader's shape."""
 
-    def __init__(self, writer: Any, shape: Shape) -> None:
+    def __init__(self, writer: Any, shape: Shape, newer: bool) -> None:
         from schemas import compat
 
         self.compat = compat
+        self.newer = newer
         self.written: Mapping[str, Any] = compat.named_types(writer)
         self.read: Mapping[str, Any] = compat.named_types(avro_schema(shape))
         self.records: dict[tuple[str, type], Callable[[Any], Any]] = {}
@@ -105,7 +113,7 @@ class _Converter:
             case ScalarShape(kind=kind):
                 return _scalar(writer, kind)
             case EnumShape(type=enum):
-                return lambda raw: enum[raw]
+                return lambda raw: _member(enum, raw)
             case ListShape(type=cls, item=item):
                 convert = self.conversion(writer["items"], item)
                 return cls if convert is None else _each(cls, convert)
@@ -121,6 +129,8 @@ class _Converter:
                 return lambda raw: tuple(read(raw).values())
             case RecordShape():
                 return self.record(writer, shape)
+            case MessageShape(type=message) if self.newer:
+                return lambda raw: _whole(read_message(message, raw["message"]))
             case MessageShape(type=message):
                 return lambda raw: read_message(message, raw["message"])
 
@@ -129,7 +139,9 @@ class _Converter:
         fitting = [
             branch
             for branch in shape.branches
-            if self.compat.readable(writer, avro_schema(branch), self.written, self.read)
+            if self.compat.readable(
+                writer, avro_schema(branch), self.written, self.read, by_value=self.newer
+            )
         ]
         name = writer.get("name")
         return next((branch for branch in fitting if avro_type(branch) == name), fitting[0])
@@ -196,10 +208,72 @@ class _Converter:
         ]
         if [*written] == [*shapes] and not any(each for _, each in conversions):
             return lambda raw: raw
-        return lambda raw: {
-            name: raw[name] if convert is None else convert(raw[name])
-            for name, convert in conversions
+
+        def read(raw: Any) -> dict[str, Any]:
+            return {
+                name: raw[name] if convert is None else convert(raw[name])
+                for name, convert in conversions
+            }
+
+        if not self.newer:
+            return read
+        defaults = {
+            field["name"]: self.decoded(field["type"], field["default"])
+            if "default" in field
+            else _NO_DEFAULT
+            for field in writer["fields"]
+            if field["name"] not in shapes
         }
+
+        def read_if_whole(raw: Any) -> dict[str, Any]:
+            for name, default in defaults.items():
+                if raw[name] != default:
+                    raise ValueError(f"field `{name}` is not known to this code")
+            return read(raw)
+
+        return read_if_whole
+
+    def decoded(self, writer: Any, default: Any) -> Any:
+        """Return a default of the writer's schema as fastavro would give it when it is written."""
+        writer = self.compat.resolve(writer, self.written)
+        if isinstance(writer, list):
+            first = self.compat.resolve(writer[0], self.written)
+            value = self.decoded(first, default)
+            return (first["name"], value) if "name" in first else value
+        match writer.get("logicalType", writer["type"]):
+            case "bytes" | "fixed":
+                return default.encode("latin-1")
+            case "timestamp-micros":
+                return EPOCH + dt.timedelta(microseconds=default)
+            case "date":
+                return dt.date.fromordinal(EPOCH_DAY + default)
+            case "uuid":
+                return uuid.UUID(default)
+            case "array":
+                return [self.decoded(writer["items"], each) for each in default]
+            case "map":
+                return {k: self.decoded(writer["values"], each) for k, each in default.items()}
+            case "record":
+                types = {field["name"]: field["type"] for field in writer["fields"]}
+                return {name: self.decoded(types[name], each) for name, each in default.items()}
+            case _:
+                return default
+
+
+def _member(enum: Any, name: str) -> Any:
+    try:
+        return enum[name]
+    except KeyError:
+        raise ValueError(f"{enum.__name__} has no member {name} in this code") from None
+
+
+def _whole(message: Any) -> Any:
+    if numbers := unknown_numbers(message):
+        text = ", ".join(map(str, numbers))
+        raise ValueError(
+            f"{type(message).__name__} has fields that this code does not know: {text}"
+        )
+    return message
 
 
 def _each(cls: type, convert: Callable[[Any], Any]) -> Callable[[Any], Any]:

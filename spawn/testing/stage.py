@@ -31,6 +31,7 @@ from spawn.runtime.debugger import Debugger
 from spawn.runtime.execution import Execution
 from spawn.runtime.flushing import Flusher
 from spawn.runtime.outcomes import fail, settle
+from spawn.runtime.placement import Everything
 from spawn.runtime.takeover import take_over
 from spawn.sdk.actor import Actor as ActorClass
 from spawn.sdk.behavior import ClassBehavior
@@ -274,7 +275,7 @@ class Stage:
         except SpawnError as error:
             fail(command, error, self._context.outstanding)
 
-    def _start(self, execution: Execution, actor: Actor, broken: str | None) -> None:
+    def _start(self, execution: Execution, actor: Actor, broken: SpawnError | None) -> None:
         """As `PartitionWorker._load_batch`, once the actor is loaded or can't be."""
         if broken is not None:
             execution.park(actor, broken)
@@ -291,16 +292,21 @@ class Stage:
 
     async def _open(self, behavior: ClassBehavior) -> Partition:
         machine = await take_over(
-            self._context, self._at, [behavior], "test", lambda _machine: None
+            self._context,
+            self._at,
+            [behavior],
+            "test",
+            Everything().may_claim,
+            lambda _machine: None,
         )
         # Else actors of an empty log would not be activated, as those of any other log are.
         machine.residents.all_in_memory = False
         return machine
 
     def _activation(self, machine: Partition) -> Activation:
-        return Activation(self._at, machine, self._log, self._store)
+        return Activation(self._at, machine, self._log, self._store, self._context.schemas)
 
-    async def _load(self, machine: Partition) -> Sequence[tuple[Actor, str | None]]:
+    async def _load(self, machine: Partition) -> Sequence[tuple[Actor, SpawnError | None]]:
         """Load the actors that are wanted; return them with why they can't be, if so."""
         wanted, machine.residents.loads = machine.residents.loads, []
         if not wanted:
@@ -317,9 +323,10 @@ class Stage:
         base = await self._log.append(self._at, records, self.clock.time_us() // 1000)
         entries = machine.acknowledged(base)
         assert entries is not None, "nobody else writes this log"
-        for entry, record in zip(entries, records, strict=False):  # a Barrier is no entry
+        # A Barrier is no entry.
+        for entry, (_, value) in zip(entries, append.records, strict=False):
             if entry.outcome == RecordOutcome.APPLIED:
-                self._replays[entry.actor.id].add(entry, record.value)
+                self._replays[entry.actor.id].add(entry, value)
         return entries
 
 

@@ -301,3 +301,35 @@ class LogContract:
         assert told[at.topic].partitions == PARTITIONS
         assert told[other].partitions == 1
         assert await log.bounds(at) == (0, 1)
+
+    async def test_a_deleted_topic_is_gone_and_others_stay(
+        self, log: EventLog, admin: LogAdmin
+    ) -> None:
+        """Also one whose name begins alike; deleting again does nothing; it can be made anew."""
+        gone, stays = new_topic(), new_topic()
+        alike = f"{gone}2"
+        await admin.create({name: TopicSettings(partitions=1) for name in (gone, stays, alike)})
+        for name in (gone, stays, alike):
+            await log.append(TopicPartition(name, 0), batch("a", "b"), TIME_MS)
+        await admin.delete([gone, new_topic()])
+        await admin.delete([gone])
+        assert set(await admin.describe([gone, stays, alike])) == {stays, alike}
+        assert await admin.topics(gone) == [alike]
+        await admin.create({gone: TopicSettings(partitions=1)})
+        assert await log.bounds(TopicPartition(gone, 0)) == (0, 0)
+        assert await log.bounds(TopicPartition(alike, 0)) == (0, 2)
+
+    async def test_a_group_that_nobody_joined_has_no_members_and_is_deleted(
+        self, admin: LogAdmin
+    ) -> None:
+        """Asked about or deleted: it is as good as not there."""
+        name = new_topic()
+        assert not await admin.group_members(name)
+        await admin.delete_group(name)
+
+    async def test_a_record_without_a_value_is_read_back(
+        self, log: EventLog, at: TopicPartition
+    ) -> None:
+        """In a compacted topic it says that its key is to be forgotten."""
+        base = await log.append(at, [LogRecord(b"k", None)], TIME_MS)
+        assert await read(log, at, base, base + 1) == [(base, b"k", None)]

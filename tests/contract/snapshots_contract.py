@@ -15,6 +15,7 @@ import pytest
 
 from eventstore.log import TopicPartition
 from eventstore.rows import (
+    NO_STATE,
     ActorListing,
     ActorName,
     ActorRow,
@@ -594,6 +595,55 @@ class SnapshotsContract:
         assert await store.checkpoint(at) == checkpoint(2, OTHER_LOG)
         assert await store.load(at, [name]) == (2, {name: actor("a", 1)}, {})
         assert await store.history_before(at, name, 100) is None
+
+    async def test_rows_without_a_usable_state_are_listed(self, store: SnapshotStore) -> None:
+        """Page by page, and no others."""
+        at = new_place()
+        assert await store.unusable(at, limit=10) == []
+        bad = [actor(id_, 5 + n)._replace(version=NO_STATE) for n, id_ in enumerate("ace")]
+        good = [actor(id_, 9) for id_ in "bdf"]
+        assert await store.flush(at, checkpoint(20), 0, rows(*bad, *good))
+        listed = [ActorListing(row.type, row.id, row.revision, row.offset, False) for row in bad]
+        assert await store.unusable(at, limit=10) == listed
+        assert await store.unusable(at, limit=2) == listed[:2]
+        assert await store.unusable(at, after=("Counter", "a"), limit=10) == listed[1:]
+
+    async def test_a_checkpoint_is_given_to_another_log(self, store: SnapshotStore) -> None:
+        """If it is still the one that is meant; flushes of the other log then go on from it."""
+        at = new_place()
+        stored = checkpoint(10)
+        assert not await store.relabel(at, stored, OTHER_LOG)
+        assert await store.flush(at, stored, 0, rows(actor("a", 5)))
+        assert not await store.relabel(at, replace(stored, offset=9), OTHER_LOG)
+        assert not await store.relabel(at, replace(stored, claim=b"x" * 16), OTHER_LOG)
+        assert await store.relabel(at, stored, OTHER_LOG)
+        assert await store.relabel(at, stored, OTHER_LOG)
+        assert await store.checkpoint(at) == replace(stored, log_id=OTHER_LOG)
+        assert not await store.flush(at, checkpoint(20), 10, rows())
+        assert await store.flush(at, checkpoint(20, OTHER_LOG), 10, rows(actor("b", 15)))
+        assert len(await store.actors(at, limit=10)) == 2
+
+    async def test_a_topic_is_forgotten_and_no_other(self, open_store: OpenStore) -> None:
+        """Not one whose name begins alike, nor the same topic of another system."""
+        shop, shop2 = open_store("shop"), open_store("shop2")
+        await shop.migrate()
+        topic = f"spawn.shop.T{next(_partitions)}"
+        places = [TopicPartition(topic, 0), TopicPartition(topic, 1)]
+        other = TopicPartition(f"{topic}0", 0)
+        piece = FlushSlice([actor("a", 5)], [past("a", 4, 3)], [key("a", "k", 5)])
+        for store, at in [(shop, places[0]), (shop, places[1]), (shop, other), (shop2, places[0])]:
+            assert await store.flush(at, checkpoint(6), 0, Slices(piece))
+        assert {topic, other.topic} <= set(await shop.topics())
+        assert await shop.forget(topic)
+        assert not await shop.forget(topic)
+        assert topic not in await shop.topics()
+        name = ("Counter", "a")
+        for at in places:
+            assert await shop.load(at, [name]) == (0, {}, {})
+            assert await shop.history_before(at, name, 9) is None
+        assert (await shop.load(other, [name])).checkpoint == 6
+        assert (await shop2.load(places[0], [name])).checkpoint == 6
+        assert await shop.flush(places[0], checkpoint(2, OTHER_LOG), 0, rows(actor("a", 1)))
 
     async def test_history_gives_the_nearest_row_below(self, store: SnapshotStore) -> None:
         """Of that actor and type; a deleted actor's state is None."""

@@ -10,17 +10,23 @@ import pytest_asyncio
 
 from eventstore import postgres_snapshots
 from eventstore.errors import SnapshotError, SnapshotSchemaMismatch
-from eventstore.migrations import Migration, migrations, next_migration
+from eventstore.migrations import Applied, Migration, migrations, next_migration, pending
 from spawn.dev.stack import EmbeddedStack
-from tests.contract.snapshots_contract import checkpoint, new_place, rows
+from tests.contract.snapshots_contract import actor, checkpoint, new_place, rows
 from tests.contract.snapshots_postgres import Stores, new_database, postgres, sql
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-def _migration(number: int, sql_text: str = "select 1") -> Migration:
+def _migration(
+    number: int, sql_text: str = "select 1", compatible_with: int | None = None
+) -> Migration:
     checksum = hashlib.sha256(sql_text.encode()).hexdigest()
-    return Migration(f"{number:04}_test.sql", sql_text, checksum)
+    return Migration(f"{number:04}_test.sql", sql_text, checksum, compatible_with or number)
+
+
+def _applied(*ran: Migration) -> dict[str, Applied]:
+    return {each.name: Applied(each.checksum, each.compatible_with) for each in ran}
 
 
 KNOWN = [_migration(1), _migration(2), _migration(3)]
@@ -56,23 +62,52 @@ async def test_a_wrong_name_is_found_at_once(tmp_path: Path, names: list[str]) -
 @pytest.mark.parametrize("count", [0, 1, 2, 3])
 async def test_the_next_one_is_the_first_that_did_not_run(count: int) -> None:
     """None is left in the end."""
-    applied = {migration.name: migration.checksum for migration in KNOWN[:count]}
+    applied = _applied(*KNOWN[:count])
     assert next_migration(KNOWN, applied) == (KNOWN[count] if count < len(KNOWN) else None)
+    assert pending(KNOWN, applied) == [migration.name for migration in KNOWN[count:]]
 
 
 @pytest.mark.parametrize(
     ("applied", "says"),
     [
-        ({KNOWN[0].name: "changed"}, "another text"),
-        ({"0004_newer.sql": "x"} | {m.name: m.checksum for m in KNOWN}, "newer version"),
-        ({KNOWN[0].name: KNOWN[0].checksum, KNOWN[2].name: KNOWN[2].checksum}, "is missing"),
+        ({KNOWN[0].name: Applied("changed", 1)}, "another text"),
+        (_applied(*KNOWN, _migration(4)), r"can't work beside \(0004_test.sql\).*newer version"),
+        (_applied(*KNOWN) | {"0004_x.sql": Applied("x", None)}, "can't work beside"),
+        (_applied(*KNOWN, _migration(4, "", 3), _migration(5, "", 4)), r"beside \(0005_test.sql\)"),
+        (_applied(KNOWN[0], KNOWN[2]), "is missing"),
+        (
+            _applied(*KNOWN[:2], _migration(4, "", 2)),
+            "0003_test.sql is missing.* 0004_test.sql ran",
+        ),
     ],
 )
-async def test_a_ledger_that_does_not_fit_is_refused(applied: dict[str, str], says: str) -> None:
+async def test_a_ledger_that_does_not_fit_is_refused(
+    applied: dict[str, Applied], says: str
+) -> None:
     """The text says what is wrong and which migration it is about."""
     with pytest.raises(SnapshotSchemaMismatch, match=says) as raised:
         next_migration(KNOWN, applied)
     assert "000" in str(raised.value)
+
+
+async def test_a_database_of_a_newer_release_that_says_so_is_worked_beside() -> None:
+    """With as many files as that release needs at least."""
+    assert next_migration(KNOWN, _applied(*KNOWN, _migration(4, "", 2))) is None
+    newer = _applied(*KNOWN, _migration(4, "", 3), _migration(5, "", 1))
+    assert next_migration(KNOWN, newer) is None
+    assert pending(KNOWN, newer) == []
+
+
+async def test_a_file_says_beside_which_releases_it_may_run(tmp_path: Path) -> None:
+    """Without a word: beside none that does not have it."""
+    (tmp_path / "0001_a.sql").write_text("select 1")
+    (tmp_path / "0002_b.sql").write_text("-- compatible with 0001: adds a table\nselect 1")
+    (tmp_path / "0003_c.sql").write_text("-- adds a table\nselect 1")
+    assert [each.compatible_with for each in migrations(tmp_path)] == [1, 1, 3]
+    for wrong in ("0000", "0005"):
+        (tmp_path / "0004_d.sql").write_text(f"-- compatible with {wrong}")
+        with pytest.raises(ValueError, match=f"0004_d.sql is compatible with {wrong}"):
+            migrations(tmp_path)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -110,13 +145,54 @@ async def test_processes_that_migrate_at_once_all_succeed(
     assert sorted(name for names in done for name in names) == [m.name for m in slow]
 
 
+async def test_nodes_of_both_releases_work_on_one_database(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newer one adds a column and a table while the older one runs; that starts again too."""
+    old, at = stores.open(), new_place()
+    await old.migrate()
+    await sql(stores.dsn, "alter table spawn.migrations drop column compatible_with")
+    assert await old.flush(at, checkpoint(1), 0, rows(actor("a", 0)))
+    assert (await old.load(at, [("Counter", "a")])).checkpoint == 1
+    known = migrations()
+    number = len(known) + 1
+    more = "alter table spawn.actors add column mood text not null default 'calm'"
+    added = _migration(number, f"{more}; create table spawn.moods (mood text)", number - 1)
+    with monkeypatch.context() as newer:
+        newer.setattr(postgres_snapshots, "migrations", lambda: [*known, added])
+        new = stores.open("newer")
+        assert await new.pending() == [added.name]
+        assert await new.migrate() == [added.name]
+    for store in (old, stores.open("started again")):
+        assert await store.migrate() == []
+        assert await store.pending() == []
+    for round_ in (2, 3):
+        assert await old.flush(
+            at, checkpoint(round_), round_ - 1, rows(actor("a", round_ - 1), actor("b", 0))
+        )
+        loaded = await old.load(at, [("Counter", "a"), ("Counter", "b")])
+        assert (loaded.checkpoint, len(loaded.actors)) == (round_, 2)
+        assert len(await old.actors(at, limit=5)) == 2
+
+
+async def test_what_would_be_applied_is_told_without_doing_it(stores: Stores) -> None:
+    """For a node that may not change tables."""
+    names = [migration.name for migration in migrations()]
+    store = stores.open()
+    assert await store.pending() == names
+    assert await store.pending() == names
+    await store.migrate()
+    assert await store.pending() == []
+
+
 async def test_the_ledger_is_checked_before_anything_runs(stores: Stores) -> None:
-    """A node of an older version starts on tables of a newer one."""
+    """A node of an older version starts on tables of a newer one that it can't work beside."""
     store = stores.open()
     await store.migrate()
     await sql(stores.dsn, "insert into spawn.migrations values ('9999_newer.sql', 'x')")
-    with pytest.raises(SnapshotSchemaMismatch, match=r"9999_newer\.sql"):
-        await store.migrate()
+    for call in (store.migrate, store.pending):
+        with pytest.raises(SnapshotSchemaMismatch, match=r"9999_newer\.sql"):
+            await call()
     await sql(
         stores.dsn,
         "delete from spawn.migrations where name = '9999_newer.sql'",

@@ -1,20 +1,27 @@
-"""The table of docs/guides/upgrade-your-types.md: every row is tried on real types."""
+"""The tables of docs/guides/upgrade-your-types.md and rolling-upgrades.md, on real types."""
 
 from __future__ import annotations
 
+import io
 import itertools
+import json
 import re
 import sys
 import types
+from pathlib import Path
 from typing import Any
 
+import fastavro
 import pytest
 
+from eventstore.errors import WrittenByNewerCode
+from spawn.core.decision import EventData
 from spawn.errors import SchemaIncompatible
 from spawn.sdk.behavior import ClassBehavior
 from tests.docs.pages import ROOT
 
 _PAGE = ROOT / "docs" / "guides" / "upgrade-your-types.md"
+_ROLLING_PAGE = ROOT / "docs" / "guides" / "rolling-upgrades.md"
 _EVENT, _FOLDED, _STATE_STYLE = "event", "folded", "state style"
 
 _HEAD = """
@@ -29,12 +36,12 @@ class Colour(enum.Enum):
     {colour}
 
 @dataclass(frozen=True)
-class Subject:
-    {fields}
-
-@dataclass(frozen=True)
 class Plain:
     x: int = 0
+
+@dataclass(frozen=True)
+class Subject:
+    {fields}
 
 @dataclass(frozen=True)
 class {other}:
@@ -109,8 +116,8 @@ def _is_read(kind: str, before: dict[str, str], after: dict[str, str]) -> bool:
     return True
 
 
-def _table() -> list[list[str]]:
-    text = _PAGE.read_text(encoding="utf-8")
+def _table(page: Path = _PAGE) -> list[list[str]]:
+    text = page.read_text(encoding="utf-8")
     rows = re.findall(r"(?m)^\| (.*?) \|$", text)[1:]
     return [re.split(r"(?<!\\) \| ?", row) for row in rows]
 
@@ -132,3 +139,76 @@ def test_a_row_is_true(row: list[str]) -> None:
 def test_every_change_that_is_tried_stands_in_the_table() -> None:
     """And the other way round."""
     assert {row[0] for row in _table()} == set(_ROWS)
+
+
+# Of each change: code before and after, an event of the new code, what the old code reads of it;
+# None: it refuses it.
+_MEANWHILE: dict[str, list[tuple[dict[str, str], dict[str, str], Any, Any]]] = {
+    "adds a field with a default": [
+        ({}, {"fields": "a: int; b: int = 1"}, {"a": 5, "b": 1}, {"a": 5}),
+        ({}, {"fields": "a: int; b: int = 1"}, {"a": 5, "b": 2}, None),
+        (
+            {},
+            {"fields": "a: int; b: date = date(2026, 1, 2)"},
+            {"a": 5, "b": "2026-01-02"},
+            {"a": 5},
+        ),
+        ({}, {"fields": "a: int; b: date = date(2026, 1, 2)"}, {"a": 5, "b": "2026-01-03"}, None),
+        ({}, {"fields": "a: int; b: tuple[str, ...] = ()"}, {"a": 5, "b": []}, {"a": 5}),
+        ({}, {"fields": "a: int; b: tuple[str, ...] = ()"}, {"a": 5, "b": ["x"]}, None),
+        ({}, {"fields": "a: int; b: bytes = b'\\xff'"}, {"a": 5, "b": b"\xff"}, {"a": 5}),
+        ({}, {"fields": "a: int; b: Plain | None = None"}, {"a": 5, "b": None}, {"a": 5}),
+        ({}, {"fields": "a: int; b: Plain | None = None"}, {"a": 5, "b": {"x": 0}}, None),
+        ({}, {"fields": "a: int; b: Plain = Plain()"}, {"a": 5, "b": {"x": 0}}, {"a": 5}),
+        ({}, {"fields": "a: int; b: Plain = Plain()"}, {"a": 5, "b": {"x": 1}}, None),
+        ({}, {"fields": "a: int; b: Colour = Colour.RED"}, {"a": 5, "b": "RED"}, {"a": 5}),
+    ],
+    "adds an `Enum` member": [
+        (
+            {"fields": "a: Colour"},
+            {"fields": "a: Colour", "colour": _BLUE},
+            {"a": "RED"},
+            {"a": "red"},
+        ),
+        ({"fields": "a: Colour"}, {"fields": "a: Colour", "colour": _BLUE}, {"a": "BLUE"}, None),
+        (
+            {"fields": "a: tuple[Colour | None, ...]"},
+            {"fields": "a: tuple[Colour | None, ...]", "colour": _BLUE},
+            {"a": [None, "RED"]},
+            {"a": [None, "red"]},
+        ),
+        (
+            {"fields": "a: tuple[Colour | None, ...]"},
+            {"fields": "a: tuple[Colour | None, ...]", "colour": _BLUE},
+            {"a": ["BLUE"]},
+            None,
+        ),
+    ],
+    "adds an event type": [({}, {"events": "Other | Subject"}, {"x": 1}, None)],
+    "removes a field": [
+        ({"fields": "a: int; b: int = 7"}, {"fields": "a: int"}, {"a": 5}, {"a": 5, "b": 7}),
+        ({"fields": "a: int; b: int"}, {"fields": "a: int"}, {"a": 5}, None),
+    ],
+    r"changes `int` to `float`, `T` to `T \| None`": [
+        ({}, {"fields": "a: float"}, {"a": 5.0}, None),
+        ({}, {"fields": "a: int | None"}, {"a": 5}, None),
+    ],
+}
+
+
+@pytest.mark.parametrize("change", _MEANWHILE)
+def test_old_code_reads_new_events_as_the_page_says(change: str) -> None:
+    """Whole, or not at all."""
+    assert change in [row[0] for row in _table(_ROLLING_PAGE)]
+    for before, after, written, read in _MEANWHILE[change]:
+        old, new = _behavior(_EVENT, before), _behavior(_EVENT, after)
+        old.meet(new.schemas)
+        use = new.schemas[0]
+        stream, schema = io.BytesIO(), fastavro.parse_schema(json.loads(use.schema))
+        fastavro.schemaless_writer(stream, schema, written)
+        event = EventData(use.name, use.fingerprint, stream.getvalue())
+        if read is None:
+            with pytest.raises(WrittenByNewerCode):
+                old.event_json(event)
+        else:
+            assert json.loads(old.event_json(event)) == read, (before, after)

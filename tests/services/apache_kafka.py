@@ -1,4 +1,4 @@
-"""Apache Kafka itself, one KRaft node on loopback, for tests and benchmarks.
+"""Apache Kafka itself, one KRaft node on loopback or several, for tests and benchmarks.
 
 Maven copies the jars once into a cache outside the tree; a broker then formats in a second and
 starts in three. Everything here blocks: in async code call it through `asyncio.to_thread`, so that
@@ -9,6 +9,8 @@ what is under test goes on meanwhile (`freeze` and `thaw` return at once).
         ...  # kafka.bootstrap
         kafka.kill()
         kafka.start()  # same data, same port
+
+Over 400 lines: getting it, and one process of it, whose life and settings belong together.
 """
 
 import base64
@@ -28,7 +30,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from tests.services.keeper import KeptProcess
 from tests.services.ports import free_port
@@ -123,8 +125,46 @@ def are_jars_there() -> bool:
     return _cache_folder().is_dir()
 
 
+class Seat(NamedTuple):
+    """The place of a broker among several, each of which is a controller too."""
+
+    cluster_id: str
+    number: int
+    """From 1."""
+    controller_ports: Sequence[int]
+    """Of all of them, by number."""
+
+    @classmethod
+    def several(cls, count: int) -> Sequence[Self]:
+        """Return the seats of a new cluster."""
+        cluster_id, ports = new_cluster_id(), [free_port() for _ in range(count)]
+        return [cls(cluster_id, number, ports) for number in range(1, count + 1)]
+
+    def settings(self) -> dict[str, str]:
+        """Return what server.properties says of it."""
+        count = str(len(self.controller_ports))
+        in_sync = str(max(1, len(self.controller_ports) - 1))
+        return {
+            "node.id": str(self.number),
+            "controller.quorum.voters": ",".join(
+                f"{number}@127.0.0.1:{port}"
+                for number, port in enumerate(self.controller_ports, start=1)
+            ),
+            "offsets.topic.replication.factor": count,
+            "transaction.state.log.replication.factor": count,
+            "transaction.state.log.min.isr": in_sync,
+            "share.coordinator.state.topic.replication.factor": count,
+            "share.coordinator.state.topic.min.isr": in_sync,
+        }
+
+
+def new_cluster_id() -> str:
+    """Return an id as `kafka-storage random-uuid` prints it."""
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode("ascii").rstrip("=")
+
+
 class ApacheKafka:
-    """One broker with data, a port and a log file of its own."""
+    """One broker with data, a port and a log file of its own; alone, or one of several."""
 
     def __init__(
         self,
@@ -133,14 +173,21 @@ class ApacheKafka:
         listeners: Mapping[str, int] | None = None,
         users: Sequence[str] = (),
         heap_mib: int = 768,
+        seat: Seat | None = None,
+        advertised_port: int = 0,
     ) -> None:
         """Choose folder and ports; nothing is started yet. `settings` go over server.properties.
 
         `listeners` are further ones with their ports, set up by `settings`; `users` are SCRAM
-        credentials as `kafka-storage format --add-scram` takes them.
+        credentials as `kafka-storage format --add-scram` takes them. With `seat` it is one of
+        several, whose `start` answers once most of them run; `advertised_port` is what clients are
+        told instead of its own, for something in between.
         """
         self._folder = Path(tempfile.mkdtemp(prefix="spawn-kafka-"))
         self._port, self._controller_port = free_port(), free_port()
+        if seat is not None:
+            self._controller_port = seat.controller_ports[seat.number - 1]
+        self._seat, self._advertised_port = seat, advertised_port
         self._heap_mib = heap_mib
         self._listeners = dict(listeners or {})
         self._users = tuple(users)
@@ -243,19 +290,26 @@ class ApacheKafka:
         listeners = f"PLAINTEXT://{client},CONTROLLER://{controller}"
         for name, port in self._listeners.items():
             listeners += f",{name}://127.0.0.1:{port}"
+        advertised = listeners
+        if self._advertised_port:
+            there = f"PLAINTEXT://127.0.0.1:{self._advertised_port}"
+            advertised = listeners.replace(f"PLAINTEXT://{client}", there)
         settings = _SETTINGS | {
             "listeners": listeners,
-            "advertised.listeners": listeners,
-            "controller.quorum.bootstrap.servers": controller,
+            "advertised.listeners": advertised,
             "log.dirs": str(self._folder / "data"),
         }
+        if self._seat is None:
+            settings["controller.quorum.bootstrap.servers"] = controller
+            cluster_id, mode = new_cluster_id(), ["--standalone"]
+        else:
+            settings |= self._seat.settings()
+            cluster_id, mode = self._seat.cluster_id, []
         settings |= self._extra_settings
         lines = "".join(f"{key}={value}\n" for key, value in settings.items())
         (self._folder / "server.properties").write_text(lines, encoding="utf-8")
-        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode("ascii").rstrip("=")
         command = [*self._java(class_path, "-XX:TieredStopAtLevel=1"), "kafka.tools.StorageTool"]
-        command += ["format", "--standalone", f"--cluster-id={cluster_id}"]
-        command += ["-c", "server.properties"]
+        command += ["format", *mode, f"--cluster-id={cluster_id}", "-c", "server.properties"]
         for user in self._users:
             command += ["--add-scram", user]
         with self.log.open("ab") as log:

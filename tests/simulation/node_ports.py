@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import AsyncIterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from eventstore.codec import ClaimBody
 from eventstore.errors import SnapshotsUnavailable
 from eventstore.log import TopicPartition
 from eventstore.rows import ActorName, Checkpoint, FlushSlice, Loaded
+from spawn.runtime.placement import Everything
 from tests.simulation import checks
 
 if TYPE_CHECKING:
@@ -62,8 +64,8 @@ class SimPlacement:
         return future
 
 
-class NodePlacement:
-    """Implements `spawn.runtime.placement.Placement`."""
+class NodePlacement(Everything):
+    """Implements `spawn.runtime.placement.Placement`: moves as the world says, unasked."""
 
     def __init__(self, shared: SimPlacement, name: str) -> None:
         self._shared = shared
@@ -76,6 +78,9 @@ class NodePlacement:
     async def changed(self) -> None:
         """Wait for the next change."""
         await self._shared.waiter()
+
+    def taken(self, at: TopicPartition, owner: ClaimBody | None) -> None:
+        """Nobody is a stranger."""
 
 
 class NodeClock:

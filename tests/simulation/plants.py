@@ -342,7 +342,9 @@ def _tail_clean() -> None:
 
 @plant("take-over: an actor's tail is forgotten when it is loaded")
 def _no_tail() -> None:
-    replace(activation, "fold_tail", lambda _: lambda behavior, actor_id, base, records: base)
+    replace(
+        activation, "fold_tail", lambda _: lambda behavior, actor_id, base, records, writers: base
+    )
 
 
 @plant("take-over: records that the snapshot has are folded again")

@@ -169,7 +169,6 @@ class World:
                     # What user code takes in real time decides where it runs: no matter here.
                     stopwatch=float,
                     collector=NoCollector(),
-                    placement=self.placement.of(name),
                     route=partial(self._route, name, process, dice),
                 )
             )
@@ -182,20 +181,19 @@ class World:
     ) -> Router:
         router = Router(
             dispatcher,
-            name,
             self.loop.time,
             dice.random,
             partial(self.wall_us, name),
             lambda: dice.randbytes(16),
-            lambda at: min(self.placement.owners[at]),
         )
+        router.hint = lambda at: min(self.placement.owners[at])
         hello = Hello(VERSION, LEAST_VERSION, _SYSTEM, dice.randbytes(16).hex(), name, "sim")
-        router.peers.use(self.network.join(hello, InProcess(self.loop, process, router.peers)))
+        router.use(self.network.join(hello, InProcess(self.loop, process, router.peers)))
         return router
 
     async def _run_node(self, name: str, process: Process, node: Node) -> None:
         try:
-            async with node.running():
+            async with node.running(self.placement.of(name)):
                 await asyncio.Event().wait()
         except SpawnError as error:
             self.wrong(f"{process} ended: {error!r}")

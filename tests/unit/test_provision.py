@@ -103,9 +103,9 @@ def topics(copies: int, **changed: str) -> dict[str, TopicState]:
 @pytest.mark.parametrize("policy", ["auto", "refuse", "warn"])
 def test_three_copies_with_the_right_settings_are_safe(policy: UnsafeTopics) -> None:
     """Nothing is said; nor of settings that the broker does not tell."""
-    assert refuse_unsafe(topics(3), SCHEMAS, policy) == []
+    assert refuse_unsafe(topics(3), [SCHEMAS], policy) == []
     untold = {OWN: replace(SAFE, settings={})}
-    assert refuse_unsafe(untold, SCHEMAS, policy) == []
+    assert refuse_unsafe(untold, [SCHEMAS], policy) == []
 
 
 UNSAFE = [
@@ -124,19 +124,19 @@ def test_settings_that_lose_events_of_several_copies_are_refused(
 ) -> None:
     """With the command that mends it."""
     with pytest.raises(UnsafeTopic) as told:
-        refuse_unsafe(topics(3, **changed), SCHEMAS, policy)
+        refuse_unsafe(topics(3, **changed), [SCHEMAS], policy)
     assert f"kafka-configs.sh --alter --topic {OWN} --add-config {mend}" in told.value.hint
     assert mend.split("=", maxsplit=1)[0] in told.value.message
-    [text] = refuse_unsafe(topics(3, **changed), SCHEMAS, "warn")
+    [text] = refuse_unsafe(topics(3, **changed), [SCHEMAS], "warn")
     assert mend.split("=", maxsplit=1)[0] in text
 
 
 def test_one_copy_is_a_developers_machine_unless_it_is_said_otherwise() -> None:
     """Its disk is the greater risk."""
     unsafe = topics(1, retention_ms="1000")
-    assert len(refuse_unsafe(unsafe, SCHEMAS, "auto")) == 1
+    assert len(refuse_unsafe(unsafe, [SCHEMAS], "auto")) == 1
     with pytest.raises(UnsafeTopic, match="1 of 3 copies"):
-        refuse_unsafe(topics(1), SCHEMAS, "refuse")
+        refuse_unsafe(topics(1), [SCHEMAS], "refuse")
 
 
 def test_a_schema_topic_that_forgets_is_unsafe_too() -> None:
@@ -144,10 +144,10 @@ def test_a_schema_topic_that_forgets_is_unsafe_too() -> None:
     found = topics(3)
     found[SCHEMAS] = replace(found[SCHEMAS], settings=SAFE.settings)
     with pytest.raises(UnsafeTopic, match=r"_schemas has cleanup.policy=delete"):
-        refuse_unsafe(found, SCHEMAS, "auto")
+        refuse_unsafe(found, [SCHEMAS], "auto")
 
 
 def test_a_small_message_limit_is_said_and_never_refused() -> None:
     """It loses nothing."""
-    [text] = refuse_unsafe(topics(3, max_message_bytes="1000"), SCHEMAS, "refuse")
+    [text] = refuse_unsafe(topics(3, max_message_bytes="1000"), [SCHEMAS], "refuse")
     assert "max.message.bytes" in text

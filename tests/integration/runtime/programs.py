@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from eventstore.codec import CommitBody, decode_commit_body
@@ -12,6 +12,7 @@ from eventstore.memory_log import MemoryLog
 from eventstore.memory_snapshots import MemorySnapshots
 from eventstore.records import Commit, decode_prefix
 from spawn import System
+from spawn.runtime.clock import stopwatch_s
 from spawn.runtime.context import RuntimeSettings
 from spawn.runtime.dispatcher import NodeDispatcher
 from spawn.runtime.node import Node, NodePlan
@@ -29,6 +30,8 @@ class Program:
         self.store = MemorySnapshots()
         self.said: list[str] = []
         self.settings = RuntimeSettings(**{"flush_interval_s": 1000.0, **settings})
+        self.stopwatch: Callable[[], float] = stopwatch_s
+        """What runs of plain actions are measured with."""
         self.topics = {f"spawn.test.{behavior.type}": 1 for behavior in self.system.behaviors}
 
     @contextlib.asynccontextmanager
@@ -45,6 +48,7 @@ class Program:
             settings=self.settings,
             body_bytes_max=1024 * 1024,
             say=self.said.append,
+            stopwatch=self.stopwatch,
         )
         node = Node(plan)
         async with node.running() as dispatcher:

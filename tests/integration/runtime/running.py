@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import AsyncIterator
 from typing import Any
 
+from eventstore.codec import ClaimBody
 from eventstore.log import TopicPartition, TopicSettings
 from eventstore.memory_log import MemoryLog
 from eventstore.memory_snapshots import MemorySnapshots
@@ -19,6 +20,7 @@ from spawn.runtime.context import RuntimeSettings
 from spawn.runtime.dispatcher import NodeDispatcher
 from spawn.runtime.node import Node, NodePlan
 from spawn.runtime.partition_worker import PartitionWorker
+from spawn.runtime.placement import Everything, Placement
 from tests.unit.core.harness import Lists
 
 SYSTEM = "test"
@@ -38,12 +40,16 @@ class Cluster:
 
     @contextlib.asynccontextmanager
     async def node(
-        self, behavior: Behavior | None = None, *, clock: Clock | None = None
+        self,
+        behavior: Behavior | None = None,
+        *,
+        clock: Clock | None = None,
+        placement: Placement | None = None,
     ) -> AsyncIterator[NodeDispatcher]:
         """Run a node that serves all partitions of the type while the body runs."""
         await self.log.create({TOPIC: TopicSettings(partitions=self.partitions)})
         node = Node(dataclasses.replace(self.plan(behavior or Lists()), clock=clock))
-        async with node.running() as dispatcher:
+        async with node.running(placement) as dispatcher:
             await node.serving.wait()
             yield dispatcher
 
@@ -59,6 +65,13 @@ class Cluster:
             body_bytes_max=1024,
             say=self.said.append,
         )
+
+
+class Retaking(Everything):
+    """The placement of a node that takes again what another one claims."""
+
+    def taken(self, at: TopicPartition, owner: ClaimBody | None) -> None:
+        pass
 
 
 def add(

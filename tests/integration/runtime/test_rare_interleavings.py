@@ -23,10 +23,13 @@ from spawn.errors import ActorParked, OutcomeUnknown, PartitionStopped
 from spawn.runtime import appends
 from spawn.runtime.activation import Activation
 from spawn.runtime.node import Node
+from spawn.runtime.placement import Everything
+from spawn.runtime.schema_book import SchemaBook
 from tests.integration.runtime.running import (
     AT,
     TOPIC,
     Cluster,
+    Retaking,
     add,
     call,
     flushed,
@@ -132,7 +135,9 @@ async def test_two_catch_ups_at_once_give_no_record_twice() -> None:
         residents = machine.residents
         assert residents.evict(residents.tables["List"].actors[b"a"])
         cluster.store.put_back(older)
-        activation = Activation(AT, machine, cluster.log, cluster.store)
+        activation = Activation(
+            AT, machine, cluster.log, cluster.store, SchemaBook(cluster.log, "spawn.test._schemas")
+        )
         await asyncio.gather(activation.read_again(), activation.read_again())
         assert await numbers(node, "a") == [1, 2, 3]
 
@@ -282,11 +287,11 @@ async def test_a_long_gap_is_folded_in_pieces(monkeypatch: pytest.MonkeyPatch) -
 async def test_a_gap_is_read_up_to_the_foreign_claim_only() -> None:
     """What a new owner wrote since then is not this one's matter."""
     cluster = Cluster(partitions=2)
-    async with cluster.node() as node:
+    async with cluster.node(placement=Retaking()) as node:
         worker = node._served["List"].workers[1]
         other = TopicPartition(TOPIC, 1)
         thief = Node(cluster.plan(Lists()))
-        stealing = asyncio.ensure_future(thief._workers[1].serve("steal"))
+        stealing = asyncio.ensure_future(thief._workers[1].serve("steal", Everything().may_claim))
         await thief._workers[1].active.wait()
         stealing.cancel()
         await asyncio.wait([stealing])

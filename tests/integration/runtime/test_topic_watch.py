@@ -13,7 +13,7 @@ from eventstore.kafka_log import KafkaAdmin, KafkaLog, KafkaSettings
 from eventstore.log import EventLog, LogAdmin, TopicPartition, TopicSettings
 from eventstore.memory_log import MemoryLog
 from eventstore.memory_snapshots import MemorySnapshots
-from eventstore.schema_topic import read_schema_topic, read_schemas
+from eventstore.schema_topic import read_schemas, topic_entries
 from spawn import Actor, System, action, actor
 from spawn.errors import PartitionsChanged
 from spawn.provision import ensure_schemas, ensure_topics, event_topics
@@ -174,15 +174,15 @@ async def test_what_is_recorded_is_written_once_and_no_schema() -> None:
     log = MemoryLog()
     installation = Installation(log, log, "shop")
     await installation.prepare()
-    before = await read_schema_topic(log, "spawn.shop._schemas")
+    before = await read_schemas(log, "spawn.shop._schemas")
     _, end = await log.bounds(SCHEMAS)
     await installation.prepare()
     assert await log.bounds(SCHEMAS) == (0, end)
-    assert [tuple(entry) for entry in before.topics] == [
+    assert [tuple(entry) for entry in topic_entries(before)] == [
         ("spawn.shop.Cart", "Cart", 2),
         ("spawn.shop.Order", "Order", 2),
     ]
-    assert await read_schemas(log, "spawn.shop._schemas") == before.schemas
+    assert await read_schemas(log, "spawn.shop._schemas") == before
 
 
 async def test_a_change_that_is_told_once_is_not_believed() -> None:

@@ -26,6 +26,9 @@ def told_by_nodes() -> list[type[SpawnError]]:
         | errors.NodeUnreachable
         | errors.NodeUntrusted
         | errors.ReplayDiffers
+        | errors.NotConfirmed
+        | errors.RepairRefused
+        | errors.UnknownPosition
         | errors.LoopStuck
     )
     return [kind for kind in kinds if not issubclass(kind, others)]

@@ -67,6 +67,9 @@ class Lists:
     def learn(self, known: Sequence[SchemaUse]) -> None:
         pass
 
+    def meet(self, newer: Sequence[SchemaUse]) -> Sequence[str]:
+        return ()
+
     def initial(self, actor_id: str) -> tuple[int, ...]:
         return ()
 

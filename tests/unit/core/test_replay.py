@@ -145,7 +145,7 @@ class Writer:
         elif kind == "repeats":
             repeats, flags = 3, flags | Flag.REPEATS
         elif kind == "state":
-            flags |= dice.choice((Flag.STATE, Flag.DELETED, Flag.STATE | Flag.OUTBOX))
+            flags |= dice.choice((Flag.STATE, Flag.DELETED, Flag.STATE | 0x8000))
         claim, epoch, sequence = self.claim, self.epoch, self.next
         if kind == "gap":
             sequence += dice.choice((1, -1)) if sequence else 1

@@ -16,7 +16,7 @@ from eventstore.errors import LogRefused, LogUnavailable
 from eventstore.kafka_probe import api_versions
 from eventstore.log import LogRecord, TopicPartition, TopicState
 from eventstore.memory_log import MemoryLog
-from eventstore.migrations import migrations
+from eventstore.migrations import Applied, migrations
 from eventstore.postgres_probe import DatabaseFacts
 from eventstore.schema_topic import TopicEntry
 from spawn.config import load_settings
@@ -43,6 +43,8 @@ GOOD = {
     "min.insync.replicas": "2",
     "max.message.bytes": str(8 * 1024**2),
 }
+_CURRENT = {each.name: Applied(each.checksum, each.compatible_with) for each in migrations()}
+_AHEAD = {**_CURRENT, "9999_new.sql": Applied("x", 1)}
 FACTS = DatabaseFacts(
     version=180006,
     version_text="18.6",
@@ -51,7 +53,7 @@ FACTS = DatabaseFacts(
     may_create=True,
     may_stage=True,
     may_write=True,
-    migrations={each.name: each.checksum for each in migrations()},
+    migrations=_CURRENT,
     connections_max=100,
     connections=5,
 )
@@ -142,7 +144,8 @@ def test_a_broker_that_lacks_a_request_is_told() -> None:
         ({"version": 130000, "version_text": "13.1"}, "database version", "failed", "13.1"),
         ({"migrations": None}, "tables", "warning", "not made yet"),
         ({"migrations": {}}, "tables", "warning", "0001_"),
-        ({"migrations": {"9999_new.sql": "x"}}, "tables", "failed", "newer version"),
+        ({"migrations": {"9999_new.sql": Applied("x", None)}}, "tables", "failed", "newer version"),
+        ({"migrations": _AHEAD}, "tables", "ok", "a newer release"),
         ({"is_standby": True}, "rights", "failed", "standby"),
         ({"may_stage": False}, "rights", "failed", "TEMPORARY"),
         ({"may_write": False}, "rights", "failed", "SELECT, INSERT"),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import msgspec
 import pytest
 
-from eventstore.fencing import Fence, Verdict, skipped_by
+from eventstore.fencing import Fence, Verdict, declaration
 from eventstore.records import (
     NO_CLAIM,
     NO_PREVIOUS,
@@ -102,6 +103,23 @@ def test_an_unreadable_record_is_void_only_where_a_later_claim_says_so() -> None
     """The claim must be based on the one current at that record and name its offset."""
     unreadable = Stored(6, None, b"\xe5S\x09")
     named = Stored(7, None, encode_claim(claim(B, A, 2, skips=(5,)), b"f" * 8))
-    assert skipped_by(A, 5, [unreadable, named])
-    assert not skipped_by(A, 6, [unreadable, named])
-    assert not skipped_by(C, 5, [unreadable, named])
+    assert declaration(A, 5, [unreadable, named]) == (
+        msgspec.structs.replace(claim(B, A, 2, skips=(5,)), body_at=66),
+        7,
+    )
+    assert declaration(A, 6, [unreadable, named]) is None
+    assert declaration(C, 5, [unreadable, named]) is None
+
+
+def test_a_skipped_record_may_have_had_a_sequence_number(fence: Fence) -> None:
+    """As many may be missing as were skipped under the claim, and no more."""
+    fence.skip()
+    assert fence.step(commit(A, 1)) is Verdict.VALID
+    assert fence.step(commit(A, 1)) is Verdict.VOID
+    assert fence.step(commit(A, 3)) is Verdict.LOSS
+    fence.skip()
+    fence.skip()
+    assert fence.step(commit(A, 2)) is Verdict.VALID
+    assert fence.copy().step(commit(A, 5)) is Verdict.VALID
+    assert fence.step(claim(B, A, 2)) is Verdict.VALID
+    assert fence.step(commit(B, 1, epoch=2)) is Verdict.LOSS

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from eventstore.errors import UnreadableBody
+from eventstore.errors import UnreadableBody, WrittenByNewerCode
 from eventstore.records import Outcome
 from schemas.compat import differences
 from spawn.core.behavior import SchemaUse
@@ -208,6 +208,30 @@ def test_a_start_that_can_not_read_its_history_is_refused() -> None:
     ):
         ClassBehavior(Shop).learn([theirs["Put"]._replace(type="Shop")])
     assert isinstance(ours["Put"], SchemaUse)
+
+
+def test_a_newer_message_is_read_while_nothing_in_it_is_unknown() -> None:
+    """At any depth; a field at its default takes no bytes, so nothing of it is there."""
+    line, basket = "1 sku string, 2 count int64, 3 color Color, 4 gift string", "1 lines Line*"
+    later: Any = messages(Line=line, Basket=f"{basket}, 2 owner string, 3 first Line")
+    shape = describe_record(Basket, "state")
+    newer = describe_record(later["Basket"], "state")
+    schema, write = avro_schema(newer), writer_of(newer)
+    read_newer = reader_of(schema, shape, "it", newer=True)
+    plain = later["Basket"](owner="ann")
+    plain.lines.add(sku="pen", gift="")
+    assert read_newer(write(plain)).lines[0].sku == "pen"
+    changes: list[tuple[int, Any]] = [
+        (4, lambda basket: basket.lines.add(gift="y")),
+        (3, lambda basket: basket.first.SetInParent()),
+    ]
+    for number, change in changes:
+        changed = later["Basket"]()
+        changed.CopyFrom(plain)
+        change(changed)
+        with pytest.raises(WrittenByNewerCode, match=f"does not know: {number}"):
+            read_newer(write(changed))
+        assert reader_of(schema, shape, "it")(write(changed)).owner == "ann"
 
 
 def test_a_message_that_contains_itself_is_described_once() -> None:
