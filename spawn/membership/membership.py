@@ -127,6 +127,7 @@ class Membership:
         self._has_begun = asyncio.Event()
         self._look_again = asyncio.Event()
         self._settled = asyncio.Event()
+        self._stopped: set[TopicPartition] = set()
         self._strangers = Strangers(_STRANGERS)
         self._router.beside += [self._observer, self]
         self._router.hint = self._hint
@@ -213,6 +214,7 @@ class Membership:
             await asyncio.sleep(_ASK_AGAIN_S)
 
     def serving(self, at: TopicPartition) -> None:
+        self._stopped.discard(at)
         self._choices.took(at)
         self._review()
 
@@ -223,6 +225,9 @@ class Membership:
         self._handing.let_go(at, epoch, is_lost=is_lost)
         self._choices.let_go(at, self._now())
         self._review()
+
+    def stopped(self, at: TopicPartition) -> None:
+        self._stopped.add(at)
 
     def taken(self, at: TopicPartition, owner: ClaimBody | None) -> None:
         now = self._now()
@@ -293,7 +298,8 @@ class Membership:
         owner = self._router.owners.of(at)
         if not self._plan.serves(at):
             # One that is about to serve it stays the owner in the asker's eyes.
-            answer = "refused" if at in self._wanted else "not-owner"
+            is_kept = at in self._wanted or at in self._stopped
+            answer = "refused" if is_kept else "not-owner"
             self._handing.answer(link, asked, answer, owner.epoch)
         elif not self._choices.may_give(at):
             self._handing.answer(link, asked, "refused", owner.epoch)

@@ -23,6 +23,7 @@ from spawn.core.partition import Partition, Phase
 from spawn.errors import (
     ActorParked,
     Draining,
+    ForeignLog,
     LogUnreachable,
     OutcomeUnknown,
     PartitionStopped,
@@ -72,6 +73,8 @@ class PartitionWorker:
         self.active = asyncio.Event()
         self.settled = asyncio.Event()
         """Set once it was active for the first time, or is refused for good."""
+        self.served = 0
+        """How often it became active here."""
         self.is_elsewhere = False
         """It is another node's to serve, as far as this one knows."""
         self._waiting: list[Command] = []
@@ -190,6 +193,9 @@ class PartitionWorker:
             self.counts.changed_at = self._now()
         if len(self.machine.residents.dirty) >= self._context.settings.flush_actors:
             self._flush.set()
+        self.served += 1
+        if isinstance(self._refusal, PartitionStopped | ForeignLog):
+            self._refusal = None  # it was mended
         self.active.set()
         self.settled.set()
         waiting, self._waiting = self._waiting, []

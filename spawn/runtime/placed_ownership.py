@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from eventstore.log import TopicPartition
 from spawn.errors import ForeignLog, PartitionStopped
 from spawn.runtime.elsewhere import Elsewhere
 from spawn.runtime.partition_log import PartitionLogger
@@ -26,6 +27,8 @@ __all__ = ["PlacedOwnership"]
 _LOGGER: Final = "spawn.node"
 _HAND_OVER_S: Final = 0.1
 """For actions that run when a partition is handed over (design 3.3)."""
+_MENDED_S: Final = 10.0
+"""A partition that can't be taken over is tried again so often: an operator may have mended it."""
 _STEADY_S: Final = 5.0
 """A partition that was kept so long was no duel: its next loss is waited for shortly again."""
 
@@ -45,7 +48,7 @@ class PlacedOwnership:
         self._say = say
         self._elsewhere = elsewhere
         self._serving = asyncio.Event()
-        self.stopped: list[str] = []
+        self._stopped: dict[TopicPartition, str] = {}
         """Partitions that stopped, and why."""
 
     async def run(self, serving: asyncio.Event) -> None:
@@ -71,7 +74,7 @@ class PlacedOwnership:
 
     def not_ready(self) -> Sequence[str]:
         """Return why the node as a whole is not ready."""
-        return [*self.stopped, *self._placement.not_ready()]
+        return [*self._stopped.values(), *self._placement.not_ready()]
 
     async def _keep(self, worker: PartitionWorker) -> None:
         log = PartitionLogger(_LOGGER, worker.at)
@@ -80,7 +83,7 @@ class PlacedOwnership:
             worker.is_elsewhere = not self._placement.wants(worker.at)
             await self._until(worker, wanted=True)
             worker.is_elsewhere = False
-            since = loop.time()
+            since, served = loop.time(), worker.served
             try:
                 await self._serve(worker, reason)
                 reason = "assigned"
@@ -99,10 +102,16 @@ class PlacedOwnership:
                 if isinstance(stopped, ForeignLog) and not self._serving.is_set():
                     raise  # it was started on the wrong log or database
                 # The others go on: what is wrong is this partition's log.
-                self._say(f"error: {stopped} [{stopped.code}]")
-                self.stopped.append(str(stopped))
+                if self._stopped.get(worker.at) != str(stopped):
+                    self._say(f"error: {stopped} [{stopped.code}]")
+                self._stopped[worker.at] = str(stopped)
                 worker.refuse(stopped)
-                return
+                self._placement.stopped(worker.at)
+                if worker.served != served:
+                    # What an owner has seen of a loss, a new reading may not show: nobody goes on
+                    # from there by himself.
+                    await asyncio.get_running_loop().create_future()
+                await asyncio.sleep(_MENDED_S)
 
     async def _serve(self, worker: PartitionWorker, reason: str) -> None:
         """Serve until it is no longer wanted. Raises: as `PartitionWorker.serve`."""
@@ -134,6 +143,8 @@ class PlacedOwnership:
 
     async def _announce(self, worker: PartitionWorker) -> None:
         await worker.active.wait()
+        if self._stopped.pop(worker.at, None) is not None:
+            self._say(f"{worker.at} is served again")
         if self._elsewhere is not None:
             self._elsewhere.owned(worker.at, worker.machine.fold.fence.epoch)
         self._placement.serving(worker.at)

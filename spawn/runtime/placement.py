@@ -61,6 +61,10 @@ class Placement(Protocol):
         """
         ...
 
+    def stopped(self, at: TopicPartition) -> None:
+        """Take note that it can't be served until an operator mends it: nobody else is to try."""
+        ...
+
     def taken(self, at: TopicPartition, owner: ClaimBody | None) -> None:
         """Take note that a claim of another process took it.
 
@@ -118,6 +122,9 @@ class Everything:
         pass
 
     def let_go(self, at: TopicPartition, epoch: int, *, is_lost: bool) -> None:
+        pass
+
+    def stopped(self, at: TopicPartition) -> None:
         pass
 
     def taken(self, at: TopicPartition, owner: ClaimBody | None) -> None:
