@@ -6,7 +6,8 @@ that uses it (design 3.1). Two nodes that write the same schema write the same e
 
 It also says where a type's events are: an entry of role `other` whose text is of kind `topic` has
 the topic's name, and as its fingerprint the number of partitions that the topic had when the type
-first used it. A change of that number is noticed so: an actor's partition is its id's hash modulo it.
+first used it. A change of that number is noticed so: an actor's partition is its id's hash modulo
+that number.
 
 Nodes of different releases share it. An entry itself may be of a schema that this release does not
 ship: a release that changes `schema_entry` writes the new schema's own entry in the form before,

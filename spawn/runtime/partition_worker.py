@@ -167,6 +167,7 @@ class PartitionWorker:
     async def _take_over(
         self, reason: str, may_claim: Callable[[TopicPartition], Awaitable[None]]
     ) -> Partition:
+        self._context.topic_stops.check(self.at.topic)
         started = self._now()
         machine = await take_over(
             self._context, self.at, self._behaviors, reason, may_claim, self._keep

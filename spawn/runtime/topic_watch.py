@@ -44,6 +44,11 @@ class TopicStops:
         """Tell whether the topic may not be served."""
         return topic in self._reasons
 
+    def check(self, topic: str) -> None:
+        """Return if the topic may be served. Raises: PartitionsChanged."""
+        if (reason := self._reasons.get(topic)) is not None:
+            raise PartitionsChanged(reason.message, at=reason.at, hint=reason.hint)
+
     async def wait(self, topic: str) -> NoReturn:
         """Wait until the topic may not be served. Raises: PartitionsChanged, nothing else."""
         if topic not in self._reasons:
@@ -54,8 +59,8 @@ class TopicStops:
             finally:
                 if waiter in (waiting := self._waiting.get(topic, [])):
                     waiting.remove(waiter)
-        reason = self._reasons[topic]
-        raise PartitionsChanged(reason.message, at=reason.at, hint=reason.hint)
+        self.check(topic)
+        raise AssertionError("it waits until there is a reason")
 
 
 class TopicWatch:
