@@ -137,7 +137,6 @@ async def test_a_read_after_a_block_never_rests_on_the_lease_before_it() -> None
         time.sleep(BLOCK_S)
         after = submit(node, "all")
         assert not after.done()
-        assert not fences.fences
         assert await after == [1], "taken again: the other one wrote nothing"
         assert fences.fences == 1
 
