@@ -106,7 +106,7 @@ class World:
         if self.is_sharp:
             self.mix, self.pause_s, self.operations = (30, 66, 2, 2), 0.12, 650
         if self.is_joined:
-            self.operations = self.operations * 5 // 8
+            self.operations = self.operations * 4 // 5
         self.type_settings = TypeSettings(
             idle_timeout_s=dice.choice([2, 5, 600]),
             history_interval=4,
