@@ -1,6 +1,8 @@
 """What befalls a simulated system: faults drawn from a seed, a mixture of its own for each (swarm).
 
 `Weather` is asked by whatever moves bytes; the faults of the plan set its switches for a while.
+
+Over 400 lines: each fault is a few lines, in one list.
 """
 
 from __future__ import annotations
