@@ -27,7 +27,6 @@ from spawn.core.sessions import Arrival, Sessions
 from spawn.errors import Rejected
 from spawn.membership.handing import Handing
 from spawn.membership.membership import Membership
-from spawn.routing.router import Router
 from spawn.runtime import activation, outcomes
 from spawn.runtime.activation import Activation
 from spawn.runtime.appends import Appends
@@ -580,11 +579,6 @@ def _unasked() -> None:
     replace(Choices, "choose", make)
 
 
-@plant("members: who lost a partition claims it back at once")
-def _no_hold() -> None:
-    replace(Choices, "_holds_off", lambda _: lambda self, place, node, now: False)
-
-
 @plant("members: what was asked for is promised and never let go")
 def _never_given() -> None:
     replace(Choices, "give", lambda _: lambda self, place: None)
@@ -633,28 +627,6 @@ def _waits_for_dead() -> None:
         return choose
 
     replace(Choices, "choose", make)
-
-
-@plant("members: a node that leaves does not wait until others have what it had")
-def _no_hand_over() -> None:
-    async def hand_over(self: Membership, deadline: float) -> None:
-        return
-
-    replace(Membership, "hand_over", lambda _: hand_over)
-
-
-@plant("members: what nobody answers is sent again under a new number")
-def _renumbered() -> None:
-    def make(original: Any) -> Any:
-        def park(self: Router, forwarded: Any) -> None:
-            if forwarded.drawn is not None and forwarded.copies:
-                drawn = forwarded.drawn = forwarded.place.numbers.draw(self._time_us())
-                forwarded.command.request = drawn.number
-            original(self, forwarded)
-
-        return park
-
-    replace(Router, "_park", make)
 
 
 _AT: Final = TopicPartition("spawn.sim.List", 0)

@@ -24,16 +24,17 @@ def test_a_seed_keeps_all_promises(seed: int) -> None:
     """A dozen here, so that a mistake shows before `make sim`."""
     report = run_seed(seed)
     assert not report.wrong, report.wrong[0]
-    assert report.operations > 140
+    assert report.operations > (140 if report.unowned_s is None else 50)
     assert report.told > report.operations * (0.9 if not report.losses else 0.5)
 
 
-def test_a_seed_is_the_same_in_every_process() -> None:
+@pytest.mark.parametrize("seed", ["4", "5"])
+def test_a_seed_is_the_same_in_every_process(seed: str) -> None:
     """The digest of all that happened does not depend on hashes or addresses."""
     digests = set()
     for hash_seed in ("0", "1234"):
         done = subprocess.run(
-            [sys.executable, "-m", "tests.simulation", "--seed", "5"],
+            [sys.executable, "-m", "tests.simulation", "--seed", seed],
             env=os.environ | {"PYTHONHASHSEED": hash_seed},
             capture_output=True,
             text=True,
