@@ -17,6 +17,7 @@ from spawn.mesh.grpc_tls import MeshTls
 
 __all__ = [
     "access_of",
+    "advertised_url",
     "base_url",
     "check_exposure",
     "check_mesh_exposure",
@@ -96,7 +97,7 @@ def access_of(settings: Settings) -> Access:
     return Access(
         host=http.host,
         token=_token(settings).reveal(),
-        allowed_hosts=http.allowed_hosts,
+        allowed_hosts=(*http.allowed_hosts, *filter(None, [_advertised(settings, 0)])),
         allowed_origins=http.allowed_origins,
     )
 
@@ -172,6 +173,20 @@ def base_url(settings: Settings, port: int) -> str:
     http = settings.http
     host = f"[{http.host}]" if ":" in http.host else http.host
     return f"{'https' if http.tls_cert else 'http'}://{host}:{port}"
+
+
+def advertised_url(settings: Settings, port: int) -> str:
+    """Return where programs reach the node from elsewhere; `port` is the one that it listens on."""
+    place = _advertised(settings, port)
+    scheme = "https" if settings.http.tls_cert else "http"
+    return f"{scheme}://{place}" if place else base_url(settings, port)
+
+
+def _advertised(settings: Settings, port: int) -> str:
+    http, mesh = settings.http, settings.mesh
+    if http.advertise or http.host not in _ANY_ADDRESS or not mesh.advertise:
+        return http.advertise
+    return f"{mesh.advertise.rpartition(':')[0]}:{port}"
 
 
 def _token(settings: Settings) -> Secret:

@@ -22,7 +22,7 @@ from spawn.connections import to_kafka
 from spawn.core.ids import nodes_topic
 from spawn.core.system_view import SystemView
 from spawn.errors import PortTaken
-from spawn.exposure import mesh_tls_of
+from spawn.exposure import advertised_url, mesh_tls_of
 from spawn.membership.membership import Membership, MembershipPlan
 from spawn.membership.roll import Roll
 from spawn.membership.view import MembershipView
@@ -48,11 +48,11 @@ class Joining:
         log: KafkaLog,
         store: PostgresSnapshots,
         topics: Mapping[str, int],
-        http: str,
+        http_port: int,
     ) -> None:
-        """`topics` are those of the hosted types; `http` is where programs reach this node."""
+        """`topics` are those of the hosted types; `http_port` is where programs are served."""
         self._settings, self._log, self._store = settings, log, store
-        self._topics, self._http = topics, http
+        self._topics, self._http = topics, advertised_url(settings, http_port)
         self._clock = SystemClock()
         self._now = asyncio.get_running_loop().time
         self._router: Router | None = None

@@ -243,9 +243,10 @@ async def _serve(
         await options.on_prepared()
     if stop.asked.is_set():
         return
-    url = base_url(settings, listener.getsockname()[1])
+    port = listener.getsockname()[1]
+    url = base_url(settings, port)
     access, tls = access_of(settings), tls_of(settings)
-    joining = Joining(settings, adapters.log, adapters.store, topics, url)
+    joining = Joining(settings, adapters.log, adapters.store, topics, port)
     node = Node(
         NodePlan(
             system=settings.system,

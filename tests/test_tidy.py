@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+# The first one to look parses all modules, which takes a busy machine more than the usual 10 s.
+pytestmark = pytest.mark.timeout(60)
+
 _ROOT = Path(__file__).parent.parent
 _SHIPPED = ("spawn", "eventstore", "schemas")
 # Prose is wrapped by its reader, a table row and a JSON text cannot be; a tool writes the locks.

@@ -60,7 +60,7 @@ class SystemPages:
             return ""
         if position is not None:
             return view.owner_url(position.topic, position.partition)
-        place = self._places.get(actor_type)
+        place = self._places.get(actor_type) or self._ingress.elsewhere_types().get(actor_type)
         if place is None:
             return ""
         key = actor_id.encode(errors="replace")

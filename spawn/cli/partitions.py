@@ -188,7 +188,8 @@ def _live_row(line: Mapping[str, Any]) -> Sequence[str]:
 
 
 async def _topic_of(system: LiveSystem, actor_type: str) -> str:
-    types = {each["type"]: each["topic"] for each in (await system.read("/v1/types"))["types"]}
+    told = await system.read("/v1/types")
+    types = {each["type"]: each["topic"] for each in (*told["types"], *told.get("elsewhere", ()))}
     if actor_type not in types:
         raise UnknownType(
             f"{system.node.url} has no actors of type {actor_type}",

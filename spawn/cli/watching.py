@@ -161,6 +161,8 @@ def fitting(look: Look, marked: Mapping[str, object], lines_max: int) -> Sequenc
     ]
     if len(rows) >= lines_max:
         kept = sorted(range(len(rows)), key=lambda n: not rows[n][1])[: lines_max - 2]
-        rest = (f"  ... and {len(rows) - len(kept)} more, of which nothing is new", False)
-        rows = [*(rows[n] for n in sorted(kept)), rest]
+        more = f"  ... and {len(rows) - len(kept)} more"
+        if len(marked.keys() & look.items.keys()) <= len(kept):
+            more += ", of which nothing is new"
+        rows = [*(rows[n] for n in sorted(kept)), (more, False)]
     return [(f"  {head}", False), *rows]

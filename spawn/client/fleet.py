@@ -73,6 +73,8 @@ class Fleet:
         self._is_secret = all(each.url.startswith("https:") for each in given)
         self._nodes: dict[str, ToldNode] = {}
         """By id, those with an address that may be called."""
+        self._told: dict[str, str] = {}
+        """Addresses by id, whatever they are."""
         self._found: dict[str, str] = {}
         """Address by id, of nodes that answered there as themselves."""
         self._owners: dict[str, list[str]] = {}
@@ -136,13 +138,17 @@ class Fleet:
         if self._health:
             self._health.pop(url, None)
 
-    def moved(self, place: Place, url: str) -> None:
-        """A node said where the owner of a partition is."""
+    def moved(self, place: Place, url: str) -> bool:
+        """A node said where the owner of a partition is; tell whether that is news."""
         owners = self._owners.get(place[0], [])
-        if place[1] < len(owners):
-            for node_id, known in self._found.items():
-                if known == url:
-                    owners[place[1]] = node_id
+        if place[1] >= len(owners):
+            return True
+        if self._told.get(owners[place[1]]) == url:
+            return False  # it can't be called from here, so another one passes calls on
+        for node_id, told in self._told.items():
+            if told == url:
+                owners[place[1]] = node_id
+        return True
 
     # --- what is told ----------------------------------------------------------------------------
 
@@ -152,6 +158,7 @@ class Fleet:
             self._answering[url] = told.node
         usable = [node for node in told.nodes if self._may_call(node.http)]
         self._nodes = {node.id: node for node in usable}
+        self._told = {node.id: node.http for node in told.nodes}
         self._found = {
             node_id: url
             for node_id, url in self._found.items()

@@ -198,8 +198,7 @@ class Transport:
     def _answered(self, address: Address, request: Request, headers: Mapping[str, str]) -> None:
         self._fleet.answered(address.url)
         owner = headers.get("Spawn-Owner", "")
-        if owner and request.place is not None:
-            self._fleet.moved(request.place, owner)
+        if owner and request.place is not None and self._fleet.moved(request.place, owner):
             self.moved()
 
     def _problem(

@@ -172,6 +172,10 @@ class HttpSettings:
     token and TLS files, unless `http.insecure` says that something else protects the node."""
     port: int = _setting(9001, readers.integer(0, 65535))
     """Port to listen on; 0 takes a free one."""
+    advertise: str = _setting("", readers.endpoint)
+    """Where programs reach this node, as `host:port`, if not at `http.host` and `http.port`: what
+    it tells `spawn.Client` and other nodes. Without it one that listens on all addresses tells the
+    host of `mesh.advertise`. Callers may use this name for it (`http.allowed_hosts`)."""
     token: Secret = _setting(_NO_SECRET, readers.token, flag="")
     """What callers have to send as `Authorization: Bearer`; without one everybody who reaches the
     port may call. Never shown or logged, and there is no flag for it, since every user of a machine

@@ -54,6 +54,8 @@ _REST_TICKS: Final = 10
 same, this much more rarely."""
 _ROLL_S: Final = 5.0
 """The roll is read again so often, for nodes that could not be reached when they started."""
+_LOOK_PAUSE_S: Final = 0.1
+"""However often somebody is met who is not known there."""
 _ERASE_S: Final = 30.0
 """So long after it was first seen a node that is in no group and was never met is erased."""
 _ASK_AGAIN_S: Final = 0.2
@@ -388,12 +390,13 @@ class Membership:
         now = self._now()
         for node_id in self._members:
             self._seen_at.setdefault(node_id, now)
-        for node_id, member in newest(self._members).items():
+        last = newest(self._members)
+        for node_id, member in self._members.items():
             node = self._choices.nodes.get(node_id)
             if node is None:
-                # A process that ended may still stand there, and the one after it be met already.
+                # A process that ended may stand there still, or be written late: who is met counts.
                 known = self._choices.at_endpoint(member.mesh)
-                if known is None or known.id in self._members or not known.is_reached:
+                if node_id in last and (known is None or not known.is_reached):
                     node = Node(id=node_id, endpoint=member.mesh, topics=member.topics, since=now)
                     self._put(node)
             elif node is not self.node and node.topics != member.topics:
@@ -423,12 +426,13 @@ class Membership:
                     await self._look_again.wait()
             except TimeoutError:
                 pass
+            await asyncio.sleep(_LOOK_PAUSE_S)
             self._look_again.clear()
             try:
                 await self._read_roll()
                 if self.node.standing is Standing.LEAVING:
                     continue
-                if self.node.id not in self._members:
+                if self.node.id not in newest(self._members):
                     await self._write()
                 if self._group.status().is_leader:
                     await self._erase_dead()

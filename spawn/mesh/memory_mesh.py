@@ -124,7 +124,7 @@ class MemoryMesh:
         """Break the connections whose two ends are these."""
         for end in list(self._ends):
             if {self.hello.endpoint, end.conversation.endpoint} == between:
-                end.break_off()
+                self.network.run_at(self.hello.endpoint, end.break_off)
 
     async def close(self) -> None:
         """Take leave of all peers and listen no more."""
@@ -163,9 +163,7 @@ class _End:
 
     def break_off(self) -> None:
         """The connection broke."""
-        self._is_over = True
-        self._mesh.forget(self)
-        self.conversation.finish(Ending.RESET, _BROKEN)
+        self._end(Ending.RESET, _BROKEN)
 
     # --- sending ---------------------------------------------------------------------------------
 

@@ -169,6 +169,8 @@ class PartitionWorker:
     async def _take_over(
         self, reason: str, may_claim: Callable[[TopicPartition], Awaitable[None]]
     ) -> Partition:
+        self._context.topic_stops.check(self.at.topic)
+
         async def claim(at: TopicPartition) -> None:
             await may_claim(at)
             self._context.topic_stops.check(at.topic)

@@ -12,6 +12,7 @@ positions, folders, claims. `...` stands for the rest of a line or, alone, for a
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -119,6 +120,8 @@ class Terminal:
         self._exit_code = 0
         self._variables = folder / ".variables"
         self._variables.touch()
+        self._jobs = folder / ".jobs"
+        self._jobs.touch()
         self.environment = {
             name: value
             for name, value in os.environ.items()
@@ -159,7 +162,10 @@ class Terminal:
                 self.problems.append(f"{block.place}: $ {command}\n{wrong}")
 
     def close(self) -> None:
-        """Stop what was started for this page."""
+        """Stop what was started for this page, also in the background."""
+        for pid in self._jobs.read_text(encoding="utf-8").split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
         for dev in self._own:
             dev.stop()
 
@@ -196,7 +202,8 @@ class Terminal:
         where = self.folder / ".where"
         script = (
             f"source {self._variables}\n(exit {self._exit_code})\n{command}\n"
-            f"__code=$?; pwd >{where}; export -p >{self._variables}; exit $__code\n"
+            f"__code=$?; pwd >{where}; export -p >{self._variables}; jobs -p >>{self._jobs}\n"
+            "exit $__code\n"
         )
         done = subprocess.run(
             ["bash", "-c", script],

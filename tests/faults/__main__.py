@@ -66,8 +66,9 @@ _RUN_S: Final = 20.0
 
 
 @contextlib.asynccontextmanager
-async def _servers(case: Case) -> AsyncIterator[Servers]:
-    async with Servers(brokers=case.brokers, gated=case.gated) as servers:
+async def _servers(case: Case, nodes: int) -> AsyncIterator[Servers]:
+    gated = [f"n{number}" for number in range(1, nodes + 1)] if case.gated else []
+    async with Servers(brokers=case.brokers, gated=gated) as servers:
         yield servers
 
 
@@ -116,7 +117,7 @@ async def _main(cases: Sequence[Case], options: Options, slack: float, folder: P
     kinds = dict.fromkeys((case.brokers, case.gated) for case in cases)
     for kind in kinds:
         of_kind = [case for case in cases if (case.brokers, case.gated) == kind]
-        async with _servers(of_kind[0]) as servers:
+        async with _servers(of_kind[0], options.nodes) as servers:
             for case in of_kind:
                 began = time.monotonic()
                 print(f"... {case.name}: {case.about}", flush=True)

@@ -23,6 +23,7 @@ from eventstore.records import (
     Claim,
     Commit,
     Outcome,
+    Prefix,
     Release,
     StoredRecord,
     decode_prefix,
@@ -49,6 +50,8 @@ class Audit:
     claims: dict[int, list[str]] = field(default_factory=dict)
     """By partition: the endpoints of all valid claims, in order."""
     problems: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    """Every record in words, for who has to find out what happened."""
 
 
 async def read_log(kafka: str, dsn: str, system: str) -> Audit:
@@ -112,7 +115,11 @@ class _Partition:
             case _:
                 pass
         is_void = not is_valid and not isinstance(record, Barrier)  # which never counts
-        self._audit.records[f"void {name}" if is_void else name] += 1
+        said = f"void {name}" if is_void else name
+        self._audit.records[said] += 1
+        self._audit.lines.append(
+            f"{self._partition}@{stored.offset} {said} {_words(record, stored)}"
+        )
 
     def _counts(self, record: Commit | Release) -> bool:
         is_current = record.claim == self._claim and not self._is_released
@@ -135,6 +142,23 @@ class _Partition:
                 f"{stored.key.decode()} @{stored.offset}: revision {record.revision} in the "
                 f"record of change number {len(entries)}"
             )
+
+
+def _words(record: Prefix | None, stored: StoredRecord) -> str:
+    """Return a record in words: claim, epoch, and what a commit is of."""
+    if record is None:
+        return "is no record of ours"
+    text = f"claim {record.claim.hex()[:8]} epoch {record.epoch}"
+    if isinstance(record, Claim) and stored.value is not None:
+        return f"{text} of {decode_claim_body(stored.value, record.body_at).endpoint}"
+    if isinstance(record, Commit) and stored.value is not None and stored.key is not None:
+        body = decode_commit_body(stored.value, record.body_at)
+        numbers = [_avro_long(data) for _, _, data in body.events]
+        text += f" {record.sequence} {stored.key.decode()} revision {record.revision} {numbers}"
+        if (request := record.request) is not None:
+            text += f" request {request.session.hex()[:8]}/{request.n} low {request.low}"
+        text += f" of {body.caller}"
+    return text
 
 
 def _avro_long(data: bytes) -> int:

@@ -76,12 +76,12 @@ class Node:
     ) -> None:
         """Start its process, with a planted bug on demand; return at once."""
         assert not self.is_running
-        if self._servers.kafka_gate is not None and self.mesh_gate is None:
-            self.mesh_gate = Gate(self.mesh_port, lambda: self._servers.pids)
+        if self._servers.is_gated and self.mesh_gate is None:
+            self.mesh_gate = Gate(self.mesh_port, pids=lambda: self._servers.pids)
             await self.mesh_gate.open()
         every: dict[str, object] = {
-            "KAFKA_BOOTSTRAP_SERVERS": self._servers.kafka,
-            "POSTGRES_DSN": self._servers.dsn,
+            "KAFKA_BOOTSTRAP_SERVERS": self._servers.kafka_for(self.name),
+            "POSTGRES_DSN": self._servers.dsn_for(self.name),
             "HTTP_PORT": self.http_port,
             "MESH_PORT": self.mesh_port,
             "LOG_FORMAT": "text",

@@ -5,8 +5,9 @@ arrives, and what was held arrives once the cut is healed (TCP sends it again). 
 accepted by the kernel and then hold. `reset` breaks connections instead, as a firewall that
 refuses.
 
-Everything is on loopback, so who connects is not told by an address: the kernel's tables say which
-process has the other end.
+Broker and database have a gate for each node. The nodes themselves have one each, which all others
+use: on loopback no address tells who they are, so the kernel's tables are asked which process has
+the other end. That takes milliseconds, which is little for links that last.
 """
 
 from __future__ import annotations
@@ -28,10 +29,17 @@ _BUFFER_BYTES_MAX: Final = 256 * 1024
 class Gate:
     """Relays a port to a server at another port, or at a socket file."""
 
-    def __init__(self, server: int | Path, pids: Callable[[], Mapping[str, int]]) -> None:
-        """`pids` gives the process ids of those who may be cut off, by name."""
+    def __init__(
+        self,
+        server: int | Path,
+        *,
+        only: str = "",
+        pids: Callable[[], Mapping[str, int]] = dict,
+    ) -> None:
+        """`only` names the only one who connects; else `pids` has the processes of those who do."""
         self.port = free_port()
         self._server = server
+        self._only = only
         self._pids = pids
         self._toward: set[str] = set()
         """Whose bytes do not reach the server."""
@@ -44,10 +52,6 @@ class Gate:
         """Listen."""
         loop = asyncio.get_running_loop()
         self._listener = await loop.create_server(lambda: _Relay(self), "127.0.0.1", self.port)
-
-    def serve(self, server: int) -> None:
-        """Say where the server is, which was not known before."""
-        self._server = server
 
     def close(self) -> None:
         """Listen no more, and end all connections."""
@@ -103,6 +107,8 @@ class Gate:
 
     def who(self, port: int) -> str:
         """Return who has the local port of a connection to the gate; empty: somebody else."""
+        if self._only:
+            return self._only
         inode = _inode(port, self.port)
         if not inode:
             return ""

@@ -183,8 +183,9 @@ class Stage:
             problems += failed
             number += sum(map(len, self.actors))
         audit = await read_log(
-            self.servers.direct_kafka, self.servers.store.postgres_dsn, self.cluster.system
+            self.servers.kafka, self.servers.store.postgres_dsn, self.cluster.system
         )
+        (self.folder / "log.txt").write_text("\n".join(audit.lines), encoding="utf-8")
         return Played(self._began, ended, attempts, audit, self.watches, self.faults, problems)
 
     async def _heal(self) -> None:

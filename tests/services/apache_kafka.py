@@ -174,20 +174,20 @@ class ApacheKafka:
         users: Sequence[str] = (),
         heap_mib: int = 768,
         seat: Seat | None = None,
-        advertised_port: int = 0,
+        advertised: Mapping[str, int] | None = None,
     ) -> None:
         """Choose folder and ports; nothing is started yet. `settings` go over server.properties.
 
         `listeners` are further ones with their ports, set up by `settings`; `users` are SCRAM
         credentials as `kafka-storage format --add-scram` takes them. With `seat` it is one of
-        several, whose `start` answers once most of them run; `advertised_port` is what clients are
-        told instead of its own, for something in between.
+        several, whose `start` answers once most of them run. `advertised` has ports that clients
+        are told instead of a listener's own, for something in between.
         """
         self._folder = Path(tempfile.mkdtemp(prefix="spawn-kafka-"))
         self._port, self._controller_port = free_port(), free_port()
         if seat is not None:
             self._controller_port = seat.controller_ports[seat.number - 1]
-        self._seat, self._advertised_port = seat, advertised_port
+        self._seat, self._advertised = seat, dict(advertised or {})
         self._heap_mib = heap_mib
         self._listeners = dict(listeners or {})
         self._users = tuple(users)
@@ -291,9 +291,9 @@ class ApacheKafka:
         for name, port in self._listeners.items():
             listeners += f",{name}://127.0.0.1:{port}"
         advertised = listeners
-        if self._advertised_port:
-            there = f"PLAINTEXT://127.0.0.1:{self._advertised_port}"
-            advertised = listeners.replace(f"PLAINTEXT://{client}", there)
+        for name, port in self._advertised.items():
+            there = f"{name}://127.0.0.1:{port}"
+            advertised = re.sub(rf"\b{name}://127\.0\.0\.1:\d+", there, advertised)
         settings = _SETTINGS | {
             "listeners": listeners,
             "advertised.listeners": advertised,

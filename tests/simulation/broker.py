@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from eventstore.codec import decode_claim_body
 from eventstore.errors import LogRefused, LogUnavailable
 from eventstore.log import LogRecord, TopicPartition
 from eventstore.records import Claim, decode_prefix
@@ -55,8 +56,8 @@ class Broker:
         self.records: dict[TopicPartition, list[Kept]] = {at: [] for at in partitions}
         self.old_ends: dict[TopicPartition, int] = {}
         """Partitions whose end is told by a leader that was deposed: an old one."""
-        self.claims: list[tuple[float, TopicPartition]] = []
-        """When a claim was stored."""
+        self.claims: list[tuple[float, TopicPartition, bytes]] = []
+        """When a claim was stored, and whose."""
         self.truncated: set[TopicPartition] = set()
         self.ways: Counter[TopicPartition] = Counter()
         """Changes of the partitions' leaders."""
@@ -67,8 +68,11 @@ class Broker:
         base = len(records)
         for record in batch:
             records.append(Kept(len(records), record.key, record.value, time_ms))
-            if record.key is None and isinstance(decode_prefix(record.value), Claim):
-                self.claims.append((self._world.loop.now, at))
+            if record.key is None and record.value is not None:
+                prefix = decode_prefix(record.value)
+                if isinstance(prefix, Claim):
+                    owner = decode_claim_body(record.value, prefix.body_at).owner
+                    self.claims.append((self._world.loop.now, at, owner))
         self._world.note(f"stored {at} {base}+{len(batch)}")
         return base
 

@@ -46,6 +46,14 @@ _MOVES_S: Final = 12.0
 """After so long everybody has joined the group again, and the longest hold is over."""
 _QUIET_S: Final = 3.0
 _FAILOVER_S: Final = 2.0
+_UNFIT_S: Final = 3.5
+"""Two life signs that do not come, and the others' claims."""
+_STOP_S: Final = 2.0
+_PAUSE_S: Final = 0.25
+"""Less than a new owner waits where nothing was released."""
+_DUEL_S: Final = 5.0
+_DUEL_CLAIMS: Final = 16
+"""So many changes of owners within `_DUEL_S` are no move and no failover, but a fight."""
 _CALL_S: Final = 2.0
 
 
@@ -60,6 +68,7 @@ class Members:
         self.groups.watch()
         self.of: dict[str, Membership] = {}
         self._stops: dict[Process, asyncio.Event] = {}
+        self._ended: list[Process] = []
         self._folds: dict[TopicPartition, tuple[Reference, int]] = {}
         self.unowned_s = 0.0
         """The longest time that a partition had no owner after all faults ended."""
@@ -127,6 +136,7 @@ class Members:
             world.note(f"{process} ended: {error!r}")
             if not world.is_closing:
                 world.later(_AGAIN_S, partial(world.start, name))
+        self._ended.append(process)
         world.ended(name, process)
 
     async def _finish(self, node: Node, deadline: float) -> None:
@@ -207,6 +217,21 @@ class Members:
             await asyncio.sleep(_LOOK_S)
         return longest
 
+    def fights(self) -> list[str]:
+        """Tell where ownership changed too often."""
+        wrong = []
+        for at in self._whole():
+            changes, last = list[float](), b""
+            for when, where, owner in self._world.broker.claims:
+                if where == at and owner != last:
+                    changes.append(when)
+                    last = owner
+            for first, tenth in zip(changes, changes[_DUEL_CLAIMS:], strict=False):
+                if tenth - first < _DUEL_S:
+                    wrong.append(f"{at} had {_DUEL_CLAIMS} new owners from {first:.1f} s on")
+                    break
+        return wrong
+
     # --- after all faults ended ------------------------------------------------------------------
 
     async def settle(self) -> None:
@@ -218,7 +243,8 @@ class Members:
                 world.wrong(f"{at} had no owner for {unowned_s:.1f} s after all faults ended")
         claims = len(world.broker.claims)
         await self._watch(_QUIET_S)
-        for when, at in world.broker.claims[claims:]:
+        world.wrongs += self.fights()
+        for when, at, _ in world.broker.claims[claims:]:
             if at not in world.broker.truncated:
                 world.wrong(f"{at} was claimed at {when:.1f}, long after all faults ended")
         for at in self._whole():
@@ -235,16 +261,37 @@ class Members:
             world.wrong(f"{name} was replaced only after {self.failover_s:.1f} s")
         world.start(name)
 
+    async def try_cut(self) -> None:
+        """Cut a node from the log alone: others have to serve in its place."""
+        world = self._world
+        name = world.dice.choice(sorted(world.nodes))
+        process = world.process_of(name)
+        assert process is not None
+        world.weather.cut_from_log[process] = "both"
+        await asyncio.sleep(_UNFIT_S)
+        for at in self._whole():
+            if self.server(at) in ("", name):
+                world.wrong(f"nobody serves {at} in the place of {name}, which misses the log")
+        del world.weather.cut_from_log[process]
+        await asyncio.sleep(_STOP_S)
+
     async def try_move(self) -> None:
         """Stop and start a node without other faults: every call is answered, and soon."""
         world, dice = self._world, self._world.dice
         name = dice.choice(sorted(world.nodes))
         calling = asyncio.ensure_future(self._call_all(6.0))
         await asyncio.sleep(0.5)
+        process = world.process_of(name)
+        assert process is not None
         self.stop(name)
-        await asyncio.sleep(2.5)
+        await asyncio.sleep(_STOP_S)
+        if process not in self._ended:
+            world.wrong(f"{process} did not end within {_STOP_S:g} s after it was told to stop")
+        await asyncio.sleep(0.5)
         world.start(name)
         self.pause_s = await calling
+        if self.pause_s > _PAUSE_S:
+            world.wrong(f"a call took {self.pause_s:.2f} s while a node stopped and started")
         for at, unowned_s in (await self._watch(0.5)).items():
             if unowned_s:
                 world.wrong(f"{at} is unowned after a planned stop and start")

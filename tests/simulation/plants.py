@@ -16,6 +16,7 @@ import spawn.runtime.takeover
 from eventstore.fencing import Fence, Verdict
 from eventstore.log import TopicPartition
 from eventstore.records import Claim, Commit, Outcome, Release, decode_prefix
+from spawn.cluster.choice import Choice, Choices
 from spawn.core import checkpoint
 from spawn.core.actors import UNLOADED, Dirt, Work
 from spawn.core.fold import Fold
@@ -24,6 +25,9 @@ from spawn.core.partition import LEASE_S, Partition, Phase
 from spawn.core.residents import Residents
 from spawn.core.sessions import Arrival, Sessions
 from spawn.errors import Rejected
+from spawn.membership.handing import Handing
+from spawn.membership.membership import Membership
+from spawn.routing.router import Router
 from spawn.runtime import activation, outcomes
 from spawn.runtime.activation import Activation
 from spawn.runtime.appends import Appends
@@ -547,6 +551,110 @@ def _reads_after_release() -> None:
     original_hand_over = PartitionWorker.hand_over
     replace(Partition, "read", make)
     replace(PartitionWorker, "hand_over", lambda _: hand_over)
+
+
+# --- members of a cluster -------------------------------------------------------------------------
+
+
+@plant("members: a hand-over is answered before anything is released")
+def _early_release() -> None:
+    def make(original: Any) -> Any:
+        def promise(self: Handing, link: Any, asked: Any) -> None:
+            original(self, link, asked)
+            self.let_go(TopicPartition(asked.topic, asked.partition), 0, is_lost=False)
+
+        return promise
+
+    replace(Handing, "promise", make)
+
+
+@plant("members: a live owner is not asked but claimed from")
+def _unasked() -> None:
+    def make(original: Any) -> Any:
+        def choose(self: Choices, place: Any, now: float) -> Choice:
+            found: Choice = original(self, place, now)
+            return Choice.CLAIM if found is Choice.ASK else found
+
+        return choose
+
+    replace(Choices, "choose", make)
+
+
+@plant("members: who lost a partition claims it back at once")
+def _no_hold() -> None:
+    replace(Choices, "_holds_off", lambda _: lambda self, place, node, now: False)
+
+
+@plant("members: what was asked for is promised and never let go")
+def _never_given() -> None:
+    replace(Choices, "give", lambda _: lambda self, place: None)
+
+
+@plant("members: a node that misses the log does not say so")
+def _unfit_untold() -> None:
+    replace(Membership, "_fit", lambda _: lambda self, missing: None)
+
+
+@plant("members: the first look does not wait for the owners' news")
+def _no_first_look() -> None:
+    def make(original: Any) -> Any:
+        async def read_roll(self: Membership) -> None:
+            await original(self)
+            if not self._has_begun.is_set():
+                self._begin()
+
+        return read_roll
+
+    replace(Membership, "_read_roll", make)
+
+
+@plant("members: a node that starts again is taken for the one before it")
+def _predecessor() -> None:
+    def make(original: Any) -> Any:
+        def put(self: Membership, node: Any) -> None:
+            former = self._choices.at_endpoint(node.endpoint)
+            if former is None or former is self.node:
+                original(self, node)
+
+        return put
+
+    replace(Membership, "_put", make)
+
+
+@plant("members: an unreachable owner is waited for")
+def _waits_for_dead() -> None:
+    def make(original: Any) -> Any:
+        def choose(self: Choices, place: Any, now: float) -> Choice:
+            found: Choice = original(self, place, now)
+            owner = self.at_endpoint(self._owner_of(place).endpoint)
+            is_dead = owner is not None and not owner.is_reached
+            return Choice.LEAVE if is_dead and not self.is_mine(place) else found
+
+        return choose
+
+    replace(Choices, "choose", make)
+
+
+@plant("members: a node that leaves does not wait until others have what it had")
+def _no_hand_over() -> None:
+    async def hand_over(self: Membership, deadline: float) -> None:
+        return
+
+    replace(Membership, "hand_over", lambda _: hand_over)
+
+
+@plant("members: what nobody answers is sent again under a new number")
+def _renumbered() -> None:
+    def make(original: Any) -> Any:
+        def park(self: Router, forwarded: Any) -> None:
+            if forwarded.drawn is not None and forwarded.copies:
+                drawn = forwarded.drawn = forwarded.place.numbers.draw(self._time_us())
+                forwarded.command.request = drawn.number
+            original(self, forwarded)
+
+        return park
+
+    replace(Router, "_park", make)
 
 
 _AT: Final = TopicPartition("spawn.sim.List", 0)

@@ -24,7 +24,7 @@ __all__ = ["FAULTS", "HEAL_S", "JOINED_HEAL_S", "MEMBER_FAULTS", "Weather", "pla
 
 HEAL_S: Final = 40.0
 """From here on nothing bad begins, and everything has ended."""
-JOINED_HEAL_S: Final = 20.0
+JOINED_HEAL_S: Final = 18.0
 """The same where nodes are members: they take more steps a second, and more is looked at later."""
 
 

@@ -89,7 +89,7 @@ class World:
         self.weather = Weather(random.Random(dice.random()))
         self.is_joined = seed % 2 == 0
         """Nodes are members of a cluster; in the other seeds the world says who owns what."""
-        nodes = dice.choice([3, 3, 4, 4, 5]) if self.is_joined else dice.randint(3, 5)
+        nodes = dice.choice([3, 3, 3, 4, 5]) if self.is_joined else dice.randint(3, 5)
         self.node_names = [f"n{number}" for number in range(nodes)]
         self.partitions = [TopicPartition(_TOPIC, number) for number in range(4)]
         self.is_sharp = dice.random() < 0.22
@@ -106,7 +106,7 @@ class World:
         if self.is_sharp:
             self.mix, self.pause_s, self.operations = (30, 66, 2, 2), 0.12, 650
         if self.is_joined:
-            self.operations = self.operations * 5 // 8
+            self.operations = self.operations * 4 // 5
         self.type_settings = TypeSettings(
             idle_timeout_s=dice.choice([2, 5, 600]),
             history_interval=4,
@@ -329,7 +329,8 @@ class World:
             if task.done() and task.exception() is not None:
                 self.wrong(f"a client failed: {task.exception()!r}")
         if self.members is not None:
-            await dice.choice([self.members.try_kill, self.members.try_move])()
+            members = self.members
+            await dice.choice([members.try_kill, members.try_move, members.try_cut])()
         await checks.sweep(self)
         self.wrongs += checks.everything(self)
 

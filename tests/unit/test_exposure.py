@@ -10,6 +10,7 @@ from spawn.config import load_settings
 from spawn.errors import InvalidSettings, SpawnError, Unauthorized
 from spawn.exposure import (
     access_of,
+    advertised_url,
     base_url,
     check_exposure,
     check_mesh_exposure,
@@ -174,3 +175,32 @@ def test_unusable_files_of_the_mesh_are_named(tmp_path: Path) -> None:
     assert "--mesh-tls-key (flag)" in refused.value.at
     with pytest.raises(InvalidSettings, match="No such file"):
         mesh_tls_of(load_settings(flags=MESH_TLS, environ={}))
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ({}, "http://127.0.0.1:9005"),
+        ({"http.host": "10.0.0.5"}, "http://10.0.0.5:9005"),
+        ({"http.advertise": "node-a:80"}, "http://node-a:80"),
+        ({"http.advertise": "node-a:443", **TLS}, "https://node-a:443"),
+        ({"http.host": "0.0.0.0"}, "http://0.0.0.0:9005"),
+        ({"http.host": "0.0.0.0", "mesh.advertise": "node-a:9101"}, "http://node-a:9005"),
+        ({"http.host": "::", "mesh.advertise": "[::9]:9101"}, "http://[::9]:9005"),
+        ({"mesh.advertise": "node-a:9101"}, "http://127.0.0.1:9005"),
+    ],
+)
+def test_a_node_tells_programs_where_they_reach_it(flags: dict[str, str], told: str) -> None:
+    """The setting, else where it listens; if that is everywhere, where other nodes reach it."""
+    settings = load_settings(flags=flags, environ={})
+    assert advertised_url(settings, 9005) == told
+
+
+def test_a_node_answers_to_the_name_that_it_tells() -> None:
+    """Without being told twice."""
+    settings = load_settings(
+        flags={"http.host": "0.0.0.0", "mesh.advertise": "node-a:9101"}, environ={}
+    )
+    access_of(settings).check("invoke", headers(Host="node-a:9001"))
+    with pytest.raises(SpawnError):
+        access_of(settings).check("invoke", headers(Host="node-b:9001"))

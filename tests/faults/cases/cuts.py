@@ -37,8 +37,6 @@ async def _cut_for(
 
 
 async def _cut_broker(stage: Stage) -> None:
-    gate = stage.servers.kafka_gate
-    assert gate is not None
     for name, toward, back in _DIRECTIONS[: 1 if stage.options.is_short else 3]:
         for _ in stage.repeat(1):
             node, _, _ = await stage.shares()
@@ -46,14 +44,14 @@ async def _cut_broker(stage: Stage) -> None:
             await _cut_for(
                 stage,
                 f"{name}: {who} and broker",
-                partial(gate.cut, who, toward=toward, back=back),
-                gate.heal,
+                partial(stage.servers.kafka_gates[who].cut, who, toward=toward, back=back),
+                stage.servers.kafka_gates[who].heal,
             )
     if not stage.options.is_short:
         node, _, _ = await stage.shares()
         for _ in range(5):
             stage.fault(f"connections of {node.name} and broker break")
-            gate.reset(node.name)
+            stage.servers.kafka_gates[node.name].reset(node.name)
             await asyncio.sleep(0.5)
         await stage.calm()
 
@@ -95,16 +93,14 @@ async def _cut_nodes(stage: Stage) -> None:
 
 
 async def _cut_postgres(stage: Stage) -> None:
-    gate = stage.servers.postgres_gate
-    assert gate is not None
     for name, toward, back in _DIRECTIONS:
         node, _, _ = await stage.shares()
         who = node.name
         await _cut_for(
             stage,
             f"{name}: {who} and PostgreSQL",
-            partial(gate.cut, who, toward=toward, back=back),
-            gate.heal,
+            partial(stage.servers.postgres_gates[who].cut, who, toward=toward, back=back),
+            stage.servers.postgres_gates[who].heal,
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import signal
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -206,3 +207,24 @@ async def counted(nodes: list[NodeProcess], metric: str) -> float:
             page = (await client.send("GET", "/metrics")).body.decode()
         total += sum(float(value) for value in re.findall(rf"(?m)^{metric} (\S+)$", page))
     return total
+
+
+async def test_a_client_gives_up_a_node_that_hangs(
+    new_nodes: NewNodes, apache_kafka: ApacheKafka, postgres_dsn: str
+) -> None:
+    """SIGSTOP: its connections stay open, so the others have to say that it does not answer."""
+    nodes = new_nodes(apache_kafka.bootstrap, postgres_dsn)
+    started = await start(nodes, 3)
+    async with Client(started[0].url) as client:
+        counters = [client.actor(Counter, f"c{n}") for n in range(12)]
+        for total in (1, 2):  # with the second round, owners are known
+            assert [await each.add(1) for each in counters] == [total] * 12
+            await asyncio.sleep(1)
+        started[0].send_signal(signal.SIGSTOP)
+        now = asyncio.get_running_loop().time
+        began = now()
+        told = await asyncio.gather(*(each.add.options(timeout_s=30)(1) for each in counters))
+        print(f"all answered {now() - began:.2f} s after a node hung")
+        assert told == [3] * 12
+        started[0].send_signal(signal.SIGCONT)
+        assert [await each.add(1) for each in counters] == [4] * 12

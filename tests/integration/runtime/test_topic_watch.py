@@ -131,6 +131,7 @@ async def lives_through_a_change(installation: Installation, widen: Any) -> None
         found = dispatcher.statistics()
         assert not found.ready
         phases = {(p.topic, p.phase) for p in found.partitions}
+        assert sum(p.takeovers for p in found.partitions) == 4, "nothing is claimed again"
         carts, orders = installation.topic("Cart"), installation.topic("Order")
         assert phases == {(carts, "stopped"), (orders, "active")}
         watching.cancel()

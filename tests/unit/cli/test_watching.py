@@ -54,3 +54,4 @@ def test_what_changed_is_shown_before_what_does_not_fit() -> None:
         ("     3", False), (">   50", True), ("  ... and 95 more, of which nothing is new", False),
     ]  # fmt: skip
     assert len(fitting(look, {}, 1000)) == 101
+    assert fitting(look, {f"t/{n}": () for n in range(9)}, 7)[-1] == ("  ... and 95 more", False)

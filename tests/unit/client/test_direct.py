@@ -238,6 +238,11 @@ async def test_an_address_that_leads_elsewhere_is_not_called_and_sees_no_token(
             while not stranger.tokens:
                 await asyncio.sleep(0.02)
         assert await call(client, 1) == 1
+        looks = first.looks
+        for _ in range(10):
+            await call(client, 1)
+            await asyncio.sleep(0.05)
+        assert first.looks == looks, "that it can't be called is no reason to ask again"
     assert set(stranger.tokens) == {("/health/live", "")}
     assert {token for path, token in first.tokens if path != "/health/live"} == {"Bearer secret"}
     await stranger.stop()

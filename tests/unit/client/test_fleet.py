@@ -76,15 +76,19 @@ def test_the_address_that_did_well_last_is_kept() -> None:
 
 
 def test_a_node_that_says_who_the_owner_is_is_believed() -> None:
-    """If that one was found; what is told of an unknown one waits for the next look."""
+    """It is called once it was found; told again, it is no news."""
     made = fleet(A)
     made.learn(told("serving", "serving", "serving"), A)
     made.found("b")
-    made.moved(("t", 0), B)
-    made.moved(("t", 1), C)
-    made.moved(("t", 99), B)
-    made.moved(("other", 0), B)
-    assert chosen(made) == [B, B, A, A]
+    assert made.moved(("t", 0), B)
+    assert not made.moved(("t", 0), B)
+    assert made.moved(("t", 1), C)
+    assert made.moved(("t", 99), B)
+    assert made.moved(("other", 0), B)
+    assert made.moved(("t", 3), "http://new:9001")
+    assert chosen(made) == [B, A, A, A]
+    made.found("c")
+    assert chosen(made) == [B, C, C, A]
 
 
 def test_a_new_process_at_an_old_address_is_looked_for_again() -> None:

@@ -39,7 +39,7 @@ async def relayed(name: str = "n1") -> AsyncIterator[Ends]:
         ends.accepted.put_nowait((reader, writer))
 
     listener = await asyncio.start_server(accept, "127.0.0.1", 0)
-    gate = Gate(listener.sockets[0].getsockname()[1], lambda: {name: os.getpid()})
+    gate = Gate(listener.sockets[0].getsockname()[1], pids=lambda: {name: os.getpid()})
     ends = Ends(gate)
     await gate.open()
     try:

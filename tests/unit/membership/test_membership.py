@@ -1,4 +1,7 @@
-"""Nodes among others: starts, joins, stops, crashes, cuts - in virtual time."""
+"""Nodes among others: starts, joins, stops, crashes, cuts - in virtual time.
+
+Over 400 lines: one story after another.
+"""
 
 from __future__ import annotations
 
@@ -386,5 +389,23 @@ def test_an_owner_gives_a_partition_to_one_of_those_who_ask() -> None:
             system.nodes["a"].membership._unassigned()
         await system.until(lambda: system.is_whole and not system.nodes["a"].serves, 5.0)
         assert system.claims == 12
+
+    system.run(story)
+
+
+def test_an_entry_of_a_dead_process_that_is_written_late_displaces_nobody() -> None:
+    """Who answers counts; and the live one writes itself down once more."""
+    system = System()
+
+    async def story() -> None:
+        system.start("a")
+        system.start("b")
+        await system.until(lambda: system.is_even, 10.0)
+        claims = system.claims
+        system.put_on_roll(entry("b", _DEAD))
+        await asyncio.sleep(12.0)
+        assert list(system.nodes["a"].membership._members)[-1] != _DEAD
+        assert system.claims == claims
+        assert system.is_even
 
     system.run(story)
