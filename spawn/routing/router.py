@@ -27,6 +27,7 @@ from spawn.errors import (
     NotStarted,
     OutcomeUnknown,
     Rejected,
+    RequestTooOld,
     SpawnError,
 )
 from spawn.mesh.link import Ended, Link, Mesh, Receiver
@@ -88,6 +89,7 @@ class _Forwarded:
         self.place = place
         self.is_read = is_read
         self.was_started = command.started
+        """A copy may be out already, or it ran here: what refuses this one says nothing of that."""
         self.copies = 0
         """Sent, and perhaps received by somebody."""
         self.drawn: Drawn | None = None
@@ -159,6 +161,8 @@ class Router:
         place = self._places.get(at) or self._place(at)
         is_read = self._dispatcher.is_read(command)
         forwarded = _Forwarded(command, place, is_read)
+        if forwarded.is_over:
+            return  # its caller was told that it did not begin, perhaps
         if not is_read and command.request is None and not isinstance(command.waiter, Answering):
             drawn = forwarded.drawn = place.numbers.draw(self._time_us())
             command.request = drawn.number
@@ -322,7 +326,7 @@ class Router:
         except NodeUnreachable:
             self._park(forwarded)
         except SpawnError as error:
-            if forwarded.copies:
+            if forwarded.copies or forwarded.was_started:
                 self._park(forwarded)  # it says nothing of the copies that were sent
             else:
                 self._fail(forwarded, error)
@@ -391,8 +395,17 @@ class Router:
         if told.code in _MOVING:
             self._park(forwarded)  # its partition goes to another node: callers wait for that
             return
+        is_only_copy = forwarded.copies == 1 and not forwarded.was_started
+        if isinstance(error, RequestTooOld) and is_only_copy and forwarded.drawn is not None:
+            # The clock here went back. No copy of that number will ever be run (H never goes back).
+            forwarded.not_sent()
+            forwarded.settle()
+            drawn = forwarded.drawn = forwarded.place.numbers.draw(self._time_us())
+            forwarded.command.request = drawn.number
+            self._forward(forwarded)
+            return
         is_final = isinstance(error, Rejected) or told.code in RECORDED
-        if is_final or (forwarded.copies == 1 and not isinstance(error, OutcomeUnknown)):
+        if is_final or (is_only_copy and not isinstance(error, OutcomeUnknown)):
             self._fail(forwarded, error)
         else:
             self._park(forwarded)

@@ -87,6 +87,7 @@ class PlacedOwnership:
             since, served = loop.time(), worker.served
             try:
                 await self._serve(worker, reason)
+                worker.settled.set()  # another node's now: a start does not wait for it
                 reason = "assigned"
             except PartitionLost as lost:
                 log.warning("%s", lost, extra={"offset": lost.offset})

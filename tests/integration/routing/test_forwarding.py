@@ -11,6 +11,7 @@ import pytest
 
 from eventstore.records import RequestNumber
 from spawn import Actor, System, action
+from spawn.core.commands import Command
 from spawn.core.ingress import Call, CommitsAsked
 from spawn.errors import (
     BodyMismatch,
@@ -265,3 +266,43 @@ async def test_nodes_with_different_versions_of_a_class_tell_clear_errors() -> N
         system.bind(a)
         with pytest.raises(BodyMismatch):
             await system.actor(Counter, "x").add(1)
+
+
+async def test_what_was_told_not_to_have_begun_is_not_handed_on() -> None:
+    """A command whose caller has gone is no other node's matter."""
+    nodes = Nodes()
+    async with nodes.running(**both()) as running:
+        a, router = running["a"], nodes.routers["a"]
+        waiter = a.new_waiter()
+        command = Command("Counter", b"x", "add", b"1", (1,), a.now() + 5, waiter)
+        waiter.set_exception(NotStarted("its deadline passed"))
+        router.send(command, nodes.place("Counter", "x"))
+        await asyncio.sleep(0.1)
+        assert (await a.invoke(call("total"))).reply == b"0"
+        waiter.exception()
+
+
+async def test_a_refusal_says_nothing_of_copies_from_before() -> None:
+    """A command that was sent once, came back and is sent again may be in effect already."""
+    nodes = Nodes()
+    async with nodes.running(**both()) as running:
+        a, router = running["a"], nodes.routers["a"]
+        waiter = a.new_waiter()
+        command = Command("Counter", b"x", "unheard_of", b"1", (1,), a.now() + 5, waiter)
+        command.started = True
+        router.send(command, nodes.place("Counter", "x"))
+        await asyncio.sleep(0.2)
+        assert not waiter.done()
+        waiter.cancel()
+
+
+async def test_a_clock_that_went_back_costs_no_caller_anything() -> None:
+    """The number that was refused as too old is drawn anew."""
+    nodes = Nodes()
+    async with nodes.running(**both()) as running:
+        a, router = running["a"], nodes.routers["a"]
+        assert (await a.invoke(call("add", b"1"))).reply == b"1"
+        router._places.clear()  # nothing is known of the partition's time
+        router._session = b"s" * 16
+        router._time_us = lambda: 1_000_000
+        assert (await a.invoke(call("add", b"1"))).reply == b"2"
