@@ -57,6 +57,9 @@ __all__ = [
 _logger = logging.getLogger("spawn.node")
 
 _RETRY_S: Final = 0.2
+_SENT_AWAY_S: Final = 1.0
+"""Where others serve, a node that stops answers calls for so long yet, and asks to close each
+connection: else a call may be on its way on one that is closed."""
 
 
 class Serving(NamedTuple):
@@ -298,7 +301,10 @@ async def _serve(
             options.say("stopping: calls under way are finished, new ones refused")
             grace_s = settings.node.stop_grace_s
             deadline = asyncio.get_running_loop().time() + grace_s
-            await membership.hand_over(deadline - grace_s / 2)
+            server.send_away()
+            if await membership.hand_over(deadline - grace_s / 2):
+                # Callers go to the others: each by the answer to its next call.
+                await asyncio.sleep(min(_SENT_AWAY_S, grace_s / 4))
             await server.stop_listening()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(membership.leave(deadline))

@@ -119,6 +119,10 @@ class HttpServer:
         except OSError as error:
             raise _no_listening(self._host, self._port, error) from error
 
+    def send_away(self) -> None:
+        """From now on answers ask their client to close the connection; new ones are taken."""
+        self._routes.closing = True
+
     async def stop_listening(self) -> None:
         """Take no new connections, but serve those that were just taken for a moment more.
 

@@ -145,8 +145,11 @@ class Membership:
             tasks.create_task(self._fitness.run())
             tasks.create_task(self._group.run())
 
-    async def hand_over(self, deadline: float) -> None:
-        """Let others take what they can, until `deadline`; nothing is claimed any more."""
+    async def hand_over(self, deadline: float) -> bool:
+        """Let others take what they can, until `deadline`; nothing is claimed any more.
+
+        Returns whether there are others.
+        """
         self._choices.stand(self.node, Standing.LEAVING, self._now())
         self._tell_standing()
         self._review()
@@ -156,6 +159,7 @@ class Membership:
                     await self.changed()
         except TimeoutError:
             _logger.warning("the other nodes did not take all partitions in time")
+        return bool(self._others())
 
     async def leave(self, deadline: float) -> None:
         """Say goodbye; `run` goes on, for commands that are on their way."""
@@ -168,12 +172,16 @@ class Membership:
 
     def _has_heirs(self) -> bool:
         """Tell whether this node owns something that another one could take."""
-        others = [
+        return any(
+            topic in node.topics for topic, _ in self._choices.serving for node in self._others()
+        )
+
+    def _others(self) -> Sequence[Node]:
+        return [
             node
             for node in self._choices.nodes.values()
             if node is not self.node and node.standing is Standing.SERVING
         ]
-        return any(topic in node.topics for topic, _ in self._choices.serving for node in others)
 
     # --- Placement -------------------------------------------------------------------------------
 

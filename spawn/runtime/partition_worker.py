@@ -51,6 +51,8 @@ _ENDING: Final = (Phase.FENCED, Phase.STOPPED)
 """Between the loss of a partition and the end of its tasks calls wait for the next owner."""
 _WRITING: Final = (Phase.ACTIVE, Phase.RECOVERING)
 _DRAIN_POLL_S: Final = 0.01
+_APPENDS_S: Final = 2.0
+"""For appends that are on their way when a partition is handed over."""
 _HAND_OVER_POLL_S: Final = 0.002
 _LOOK_S: Final = 1.0
 """Between two looks into the log for the sake of parked actors."""
@@ -467,6 +469,10 @@ class PartitionWorker:
         machine.holds = True
         while self._settling() and loop.time() < deadline:  # noqa: ASYNC110 - many things end it
             await asyncio.sleep(_HAND_OVER_POLL_S)
+        # What is decided is waited for: given up, its callers could only be told "unknown".
+        deadline += _APPENDS_S
+        while self._is_writing(machine) and loop.time() < deadline:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(_HAND_OVER_POLL_S)
         if machine is not self.machine or machine.phase is not Phase.ACTIVE:
             return False
         if machine.pending or machine.appending:
@@ -477,6 +483,10 @@ class PartitionWorker:
         except LogUnavailable as error:
             self._log.warning("%s: its release may not stand in the log: %s", self.at, error)
         return True
+
+    def _is_writing(self, machine: Partition) -> bool:
+        is_served = machine is self.machine and machine.phase is Phase.ACTIVE
+        return is_served and bool(machine.pending or machine.appending)
 
     def _settling(self) -> bool:
         machine = self.machine
