@@ -104,9 +104,17 @@ def _words(errors: list[BaseException], settings: Settings) -> tuple[str, str] |
                 f"TLS failed ({error})",
                 "check tls:// in nats.url, and nats.tls_cert where the server wants one",
             )
-        if isinstance(error, ConnectionResetError | EOFError) and "tls" in to_nats(settings):
+        if _is_broken(error) and "tls" in to_nats(settings):
             return (
                 f"it ended the connection in the TLS handshake ({text or 'without a word'})",
                 "check nats.tls_cert and nats.tls_key: the server may want a certificate of ours",
             )
     return None
+
+
+def _is_broken(error: BaseException) -> bool:
+    """Tell whether a connection ended that had begun; which error says so is a race."""
+    if isinstance(error, ConnectionError):
+        return not isinstance(error, ConnectionRefusedError)
+    text = str(error).lower()
+    return isinstance(error, EOFError) or "eof" in text or "connection closed" in text

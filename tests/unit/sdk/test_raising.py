@@ -103,8 +103,13 @@ async def test_it_fails_the_action_and_no_more(throw: Callable[[], object], text
 def test_ctrl_c_is_told_and_goes_on(caplog: pytest.LogCaptureFixture) -> None:
     """It is for the node, which says where it was."""
     THROW[:] = [_raise(KeyboardInterrupt())]
-    with pytest.raises(KeyboardInterrupt):
-        run(Wild, "plain")
+    # A shell's background processes ignore it, and so would this one.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(Wild, "plain")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert "Wild.plain of Wild/a raised KeyboardInterrupt" in caplog.text
 
 
