@@ -434,10 +434,11 @@ class Membership:
                     await self._look_again.wait()
             except TimeoutError:
                 pass
-            await asyncio.sleep(_LOOK_PAUSE_S)
             self._look_again.clear()
             try:
                 await self._read_roll()
+                # What is asked for meanwhile is looked for then, and not at once.
+                await asyncio.sleep(_LOOK_PAUSE_S)
                 if self.node.standing is Standing.LEAVING:
                     continue
                 if self.node.id not in newest(self._members):
