@@ -16,6 +16,7 @@ import pstats
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from bench.load import closed_loop, open_loop
@@ -84,11 +85,11 @@ async def _answer(world: World, counters: Counters) -> None:
         load: Callable[[], Any]
         if "rate" in asked:
             rate = asked["rate"]
-            load = lambda: open_loop(call, rate, seconds)  # noqa: B023, E731
+            load = partial(open_loop, call, rate, seconds)
         else:
             callers = asked["callers"]
             await closed_loop(call, callers, min(_WARM_UP_S, seconds / 4))
-            load = lambda: closed_loop(call, callers, seconds)  # noqa: B023, E731
+            load = partial(closed_loop, call, callers, seconds)
         if "profile" in asked:
             _say({"profile": await _profiled(load())})
         else:

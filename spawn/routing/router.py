@@ -191,16 +191,7 @@ class Router:
         try:
             async with asyncio.timeout_at(deadline):
                 while True:
-                    left_ms = max(1, int((deadline - self._dispatcher.now()) * 1000))
-                    watch = self._ask(
-                        at,
-                        lambda number: Past(
-                            number,
-                            *(at.topic, at.partition, actor_type, key),
-                            left_ms,  # noqa: B023 - called at once
-                            *asked,
-                        ),
-                    )
+                    watch = self._ask_past(at, actor_type, key, asked, deadline)
                     listed = [] if watch is None else await watch.listed()
                     if watch is not None and watch.is_whole:
                         return listed
@@ -210,6 +201,20 @@ class Router:
                 f"the history of {actor_type}/{key.decode()} was not told before the deadline",
                 hint="ask for fewer events, or wait longer (Spawn-Timeout)",
             ) from None
+
+    def _ask_past(
+        self,
+        at: TopicPartition,
+        actor_type: str,
+        key: bytes,
+        asked: CommitsAsked,
+        deadline: float,
+    ) -> Watch | None:
+        left_ms = max(1, int((deadline - self._dispatcher.now()) * 1000))
+        return self._ask(
+            at,
+            lambda number: Past(number, at.topic, at.partition, actor_type, key, left_ms, *asked),
+        )
 
     async def run(self) -> None:
         await self._telling.run()

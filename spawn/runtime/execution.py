@@ -151,7 +151,7 @@ class Execution:
             return False
         if actor.table.behavior.actions[command.action].is_async:
             command.started = True
-            self._spawn(self._run_async(actor, command))
+            self._spawn(self.run_async(actor, command))
         else:
             self._spawn(self._run_in_thread(actor, command))
         return True
@@ -210,7 +210,8 @@ class Execution:
         self._resume()
         self.start(actor)
 
-    async def _run_async(self, actor: Actor, command: Command) -> None:
+    async def run_async(self, actor: Actor, command: Command) -> None:
+        """Run a command whose action is async or blocks; its own task, one an actor."""
         machine = self._machine
         time_us = machine.time(self._time_us())
         behavior = actor.table.behavior
@@ -404,7 +405,7 @@ class Execution:
         is_inline = action in self._inline[command.type]
         if not (is_inline or behavior.actions[action].is_async):
             reading = self._read_in_thread(behavior, arguments)
-            self._spawn(self._read_async(actor, command, reading, revision, offset))
+            self._spawn(self.read_async(actor, command, reading, revision, offset))
             return
         began = self._stopwatch()
         try:
@@ -419,7 +420,7 @@ class Execution:
             self._answer(actor, command, reply, revision, offset)
         else:
             reading = self._blocking.watch(behavior, action, reply)
-            self._spawn(self._read_async(actor, command, reading, revision, offset))
+            self._spawn(self.read_async(actor, command, reading, revision, offset))
 
     async def _read_in_thread(self, behavior: Behavior, arguments: tuple[Any, ...]) -> Any:
         def read() -> tuple[Any, float]:
@@ -431,9 +432,10 @@ class Execution:
         self._blocking.ran(behavior, arguments[0], seconds)
         return reply
 
-    async def _read_async(
+    async def read_async(
         self, actor: Actor, command: Command, running: Awaitable[Any], revision: int, offset: int
     ) -> None:
+        """Answer a read whose action is async or blocks, in a task of its own."""
         try:
             reply = await running
         except asyncio.CancelledError:

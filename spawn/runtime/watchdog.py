@@ -63,9 +63,8 @@ _LOOP_FILES: Final = ("selectors.py", "asyncio/base_events.py", "asyncio/runners
 _RUNNERS: Final[frozenset[CodeType]] = frozenset((
     Execution.start.__code__,
     Execution.run_read.__code__,
-    # To know them on the stack, not to call them.
-    Execution._run_async.__code__,  # noqa: SLF001
-    Execution._read_async.__code__,  # noqa: SLF001
+    Execution.run_async.__code__,
+    Execution.read_async.__code__,
 ))  # fmt: skip
 """Functions that run user code, with `actor` and `command` among their variables."""
 

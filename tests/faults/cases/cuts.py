@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -56,6 +56,11 @@ async def _cut_broker(stage: Stage) -> None:
         await stage.calm()
 
 
+def _each(steps: Sequence[Callable[[], None]]) -> None:
+    for step in steps:
+        step()
+
+
 async def _cut_nodes(stage: Stage) -> None:
     for name, toward, back in _DIRECTIONS:
         for _ in stage.repeat(1):
@@ -64,17 +69,12 @@ async def _cut_nodes(stage: Stage) -> None:
             assert gate is not None
             away = [each.mesh_gate for each in stage.others(node) if each.mesh_gate is not None]
 
-            def cut() -> None:
-                # Who calls is on the other end: what goes toward this node's gate comes to it.
-                gate.cut(*others, toward=toward, back=back)  # noqa: B023 - called in this turn
-                for each in away:  # noqa: B023
-                    each.cut(node.name, toward=back, back=toward)  # noqa: B023
-
-            def heal() -> None:
-                for each in (gate, *away):  # noqa: B023
-                    each.heal()
-
-            await _cut_for(stage, f"{name}: {node.name} and the other nodes", cut, heal)
+            # Who calls is on the other end: what goes toward this node's gate comes to it.
+            cuts = [partial(gate.cut, *others, toward=toward, back=back)]
+            cuts += [partial(each.cut, node.name, toward=back, back=toward) for each in away]
+            heals = [each.heal for each in (gate, *away)]
+            what = f"{name}: {node.name} and the other nodes"
+            await _cut_for(stage, what, partial(_each, cuts), partial(_each, heals))
     node, _, _ = await stage.shares()
     other = stage.others(node)[0]
     ends = [(node, other.name), (other, node.name)]

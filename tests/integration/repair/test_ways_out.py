@@ -237,7 +237,7 @@ class WaysOut:
             node = await nodes.start(SYSTEM=system).serving()
             await add(node, "a", 5)
             # The embedded broker never forgets a node that left before its first join had ended.
-            await until(lambda: "of the group:" in node.text, 20, "a generation")  # noqa: B023
+            await says(node, "of the group:")
             await node.stop()
         assert (await spawn(nodes, "repair", "drop-type", "Counter")).code == 6
         wrong = await spawn(nodes, "repair", "drop-type", "Conter", "--yes")
@@ -247,7 +247,7 @@ class WaysOut:
         assert (await spawn(nodes, "repair", "drop-type", "Counter", "--yes")).code == 4
         node = await nodes.start().serving()
         assert await total(node, "a") == 0
-        await until(lambda: "of the group:" in node.text, 20, "a generation")
+        await says(node, "of the group:")
         await node.stop()
         wrong = await spawn(nodes, "repair", "drop-system", other, "--yes")
         assert wrong.code == 2

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from eventstore.log import TopicPartition, TopicSettings
@@ -106,7 +107,7 @@ class Nodes:
                         settings=RuntimeSettings(flush_interval_s=1000.0, sweep_s=0.05),
                         body_bytes_max=1024 * 1024,
                         say=print,
-                        route=lambda dispatcher: self._route(name, dispatcher),  # noqa: B023
+                        route=partial(self._route, name),
                     )
                 )
                 nodes[name] = await stack.enter_async_context(node.running(_Chosen(name, self)))

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from spawn.core.ingress import ActorCommit
+from spawn.core.ingress import ActorCommit, Follower
 from spawn.errors import TooSlow
 from spawn.mesh.link import Ending
 from spawn.routing import telling, watching
@@ -40,6 +40,13 @@ def asked_of(nodes: Nodes, name: str) -> int:
     return nodes.routers[name]._telling._count
 
 
+async def _end(follower: Follower, commits: AsyncIterator[ActorCommit | None]) -> None:
+    """Follow no longer."""
+    follower.close()
+    async for _ in commits:
+        pass
+
+
 async def test_past_and_present_of_another_nodes_actor() -> None:
     """From a revision on; every commit whole, as its owner tells it; and its end is noticed."""
     nodes = Nodes()
@@ -70,14 +77,15 @@ async def test_from_now_on() -> None:
     async with Nodes().running(**both()) as running:
         a, b = running["a"], running["b"]
         await add(b, 1)
-        commits = a.follow("List", "a", None).commits()
+        follower = a.follow("List", "a", None)
+        commits = follower.commits()
         looking = asyncio.ensure_future(anext(commits))
         await asyncio.sleep(0.2)
         await add(b, 2)
         commit = await looking
         assert commit is not None
         assert commit.revision == 2
-        await commits.aclose()  # type: ignore[attr-defined]
+        await _end(follower, commits)
 
 
 @pytest.mark.parametrize("first", ["a", "b"])
@@ -109,7 +117,8 @@ async def test_a_link_that_breaks_is_replaced() -> None:
     async with nodes.running(**both()) as running:
         a, b = running["a"], running["b"]
         await add(b, 0)
-        commits = a.follow("List", "a", 0).commits()
+        follower = a.follow("List", "a", 0)
+        commits = follower.commits()
         assert await take(commits, 1) == [1]
         for number in range(4):
             await add(b, number)
@@ -117,7 +126,7 @@ async def test_a_link_that_breaks_is_replaced() -> None:
                 link.abort(Ending.RESET, "test")
             await add(b, number)
             assert await take(commits, 2) == [2 * number + 2, 2 * number + 3]
-        await commits.aclose()  # type: ignore[attr-defined]
+        await _end(follower, commits)
 
 
 async def test_who_takes_too_slowly_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +138,8 @@ async def test_who_takes_too_slowly_is_cut_off(monkeypatch: pytest.MonkeyPatch) 
     async with nodes.running(**both()) as running:
         a, b = running["a"], running["b"]
         await add(b, 0)
-        commits = a.follow("List", "a", 0).commits()
+        follower = a.follow("List", "a", 0)
+        commits = follower.commits()
         assert await take(commits, 1) == [1]
         for number in range(200):
             await add(b, number)
@@ -149,10 +159,11 @@ async def test_a_slow_reader_of_a_long_past_gets_all(monkeypatch: pytest.MonkeyP
         a, b = running["a"], running["b"]
         for number in range(300):
             await add(b, number)
-        commits = a.follow("List", "a", 0).commits()
+        follower = a.follow("List", "a", 0)
+        commits = follower.commits()
         found = []
         for _ in range(30):
             found += await take(commits, 10)
             await asyncio.sleep(0.005)
         assert found == list(range(1, 301))
-        await commits.aclose()  # type: ignore[attr-defined]
+        await _end(follower, commits)
