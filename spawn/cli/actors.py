@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from spawn.cli import console, render
+from spawn.cli.common_flags import ConfigFile
 from spawn.cli.settings_flags import AddressFlags
 from spawn.cli.sources import opened, reading_settings
 from spawn.cli.subjects import UsageError, check_text, parse_subject
@@ -49,10 +49,7 @@ def actors(
         bool, Parameter(help="Times in UTC instead of this machine's zone.", negative="")
     ] = False,
     json: Annotated[bool, Parameter(help="One line of JSON for each actor.", negative="")] = False,
-    config: Annotated[
-        Path | None,
-        Parameter(help="File with settings, instead of ./spawn.toml.", metavar="FILE"),
-    ] = None,
+    config: ConfigFile = None,
     flags: Annotated[AddressFlags, Parameter(name="*")] = AddressFlags(),  # noqa: B008 - frozen
 ) -> None:
     """List actors from database and log, by id; deleted ones too. None of them is woken."""

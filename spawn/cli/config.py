@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from spawn.cli import console, render
+from spawn.cli.common_flags import ConfigFile
 from spawn.cli.settings_flags import SettingsFlags
 from spawn.cli.settings_reference import shown_value
 from spawn.config import SETTINGS, load_settings
@@ -20,10 +20,7 @@ def config(
     json: Annotated[
         bool, Parameter(help="One line of JSON for each setting.", negative="")
     ] = False,
-    config: Annotated[
-        Path | None,
-        Parameter(help="File with settings, instead of ./spawn.toml.", metavar="FILE"),
-    ] = None,
+    config: ConfigFile = None,
     flags: Annotated[SettingsFlags, Parameter(name="*")] = SettingsFlags(),  # noqa: B008 - frozen
 ) -> None:
     """Show every setting as `spawn run` takes it here, and where it came from; no passwords."""

@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from spawn.cli import console
+from spawn.cli.common_flags import ConfigFile
 from spawn.cli.settings_flags import ADDRESSES, DevFlags
 from spawn.config import load_settings
 
@@ -21,10 +22,7 @@ def dev(
     data: Annotated[
         Path, Parameter(help="Folder for the servers' data, and for dev.json.", metavar="FOLDER")
     ] = Path(".spawn"),
-    config: Annotated[
-        Path | None,
-        Parameter(help="File with settings, instead of ./spawn.toml.", metavar="FILE"),
-    ] = None,
+    config: ConfigFile = None,
     flags: Annotated[DevFlags, Parameter(name="*")] = DevFlags(),  # noqa: B008 - frozen
 ) -> None:
     """Run TARGET's actors with a broker, a database and NATS of their own, until Ctrl-C."""

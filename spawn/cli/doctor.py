@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from spawn.cli import console, exit_codes, render
+from spawn.cli.common_flags import ConfigFile
 from spawn.cli.node_client import DEV_FOLDER
 from spawn.cli.settings_flags import SettingsFlags
 from spawn.cli.sources import reading_settings
@@ -28,10 +28,7 @@ def doctor(
         ),
     ] = False,
     json: Annotated[bool, Parameter(help="One line of JSON for each check.", negative="")] = False,
-    config: Annotated[
-        Path | None,
-        Parameter(help="File with settings, instead of ./spawn.toml.", metavar="FILE"),
-    ] = None,
+    config: ConfigFile = None,
     flags: Annotated[SettingsFlags, Parameter(name="*")] = SettingsFlags(),  # noqa: B008 - frozen
 ) -> int:
     """Check broker, topics, database, clock and this machine; say how to mend what is wrong."""

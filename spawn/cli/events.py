@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 from cyclopts import Parameter
 
 from spawn.cli import console, exit_codes, render
+from spawn.cli.common_flags import ConfigFile
 from spawn.cli.render import EventLine
 from spawn.cli.settings_flags import AddressFlags
 from spawn.cli.sources import opened, reading_settings
@@ -52,10 +52,7 @@ def events(
     json: Annotated[
         bool, Parameter(help="One line of JSON for each record, oldest first.", negative="")
     ] = False,
-    config: Annotated[
-        Path | None,
-        Parameter(help="File with settings, instead of ./spawn.toml.", metavar="FILE"),
-    ] = None,
+    config: ConfigFile = None,
     flags: Annotated[AddressFlags, Parameter(name="*")] = AddressFlags(),  # noqa: B008 - frozen
 ) -> int:
     """Show an actor's history from the log: who did what when, and the events that came of it."""

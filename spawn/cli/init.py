@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from spawn.cli import console, render
+from spawn.cli.common_flags import ConfigFile
 from spawn.cli.settings_flags import SettingsFlags
 from spawn.config import Settings, load_settings
 
@@ -24,10 +24,7 @@ def init(
     /,
     *,
     json: Annotated[bool, Parameter(help="One line of JSON for each topic.", negative="")] = False,
-    config: Annotated[
-        Path | None,
-        Parameter(help="File with settings, instead of ./spawn.toml.", metavar="FILE"),
-    ] = None,
+    config: ConfigFile = None,
     flags: Annotated[SettingsFlags, Parameter(name="*")] = SettingsFlags(),  # noqa: B008 - frozen
 ) -> None:
     """Create the topics and tables that TARGET's actors need; what is there stays as it is."""

@@ -9,6 +9,7 @@ import msgspec
 from cyclopts import Parameter
 
 from spawn.cli import console, render
+from spawn.cli.common_flags import Authority
 from spawn.cli.node_client import ask_node, find_node, parse_timeout_s
 from spawn.cli.subjects import UsageError, check_text, parse_subject, read_payload
 from spawn.client.paths import actor_path, checked_key
@@ -39,12 +40,7 @@ def invoke(
         str, Parameter(help="How long to wait: 250ms, 5s, 2m.", metavar="DURATION")
     ] = "60s",
     url: Annotated[str | None, Parameter(help="The node; also SPAWN_URL.", metavar="URL")] = None,
-    ca: Annotated[
-        str | None,
-        Parameter(
-            help="File with the authority to trust over https; also SPAWN_HTTP_CA.", metavar="FILE"
-        ),
-    ] = None,
+    ca: Authority = None,
     json: Annotated[
         bool, Parameter(help="One line of JSON with reply, revision and position.", negative="")
     ] = False,

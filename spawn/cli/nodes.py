@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from spawn.cli import console, exit_codes, render
+from spawn.cli.common_flags import Authority, ConfigFile
 from spawn.cli.live import LiveSystem, read_roll
 from spawn.cli.node_client import find_node
 from spawn.cli.settings_flags import AddressFlags
@@ -27,12 +28,7 @@ _RIGHT = (3, 4)
 def nodes(
     *,
     url: Annotated[str | None, Parameter(help="Any node; also SPAWN_URL.", metavar="URL")] = None,
-    ca: Annotated[
-        str | None,
-        Parameter(
-            help="File with the authority to trust over https; also SPAWN_HTTP_CA.", metavar="FILE"
-        ),
-    ] = None,
+    ca: Authority = None,
     watch: Annotated[
         bool, Parameter(help="Go on showing them, until Ctrl-C.", negative="")
     ] = False,
@@ -42,10 +38,7 @@ def nodes(
             help="One line of JSON for each node; with --watch for each change.", negative=""
         ),
     ] = False,
-    config: Annotated[
-        Path | None,
-        Parameter(help="File with settings, instead of ./spawn.toml.", metavar="FILE"),
-    ] = None,
+    config: ConfigFile = None,
     flags: Annotated[AddressFlags, Parameter(name="*")] = AddressFlags(),  # noqa: B008 - frozen
 ) -> int:
     """List the nodes of the system, how each one stands, and how many partitions it owns."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 from cyclopts import Parameter
 
 from spawn.cli import console, exit_codes, render
+from spawn.cli.common_flags import Authority, ConfigFile
 from spawn.cli.live import LiveSystem, roll_of
 from spawn.cli.node_client import find_node
 from spawn.cli.settings_flags import AddressFlags
@@ -45,16 +45,8 @@ def partitions(
     url: Annotated[
         str | None, Parameter(help="With --watch: any node; also SPAWN_URL.", metavar="URL")
     ] = None,
-    ca: Annotated[
-        str | None,
-        Parameter(
-            help="File with the authority to trust over https; also SPAWN_HTTP_CA.", metavar="FILE"
-        ),
-    ] = None,
-    config: Annotated[
-        Path | None,
-        Parameter(help="File with settings, instead of ./spawn.toml.", metavar="FILE"),
-    ] = None,
+    ca: Authority = None,
+    config: ConfigFile = None,
     flags: Annotated[AddressFlags, Parameter(name="*")] = AddressFlags(),  # noqa: B008 - frozen
 ) -> int:
     """Show who owns each partition, and how far the database is behind the log."""

@@ -6,12 +6,12 @@ import asyncio
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from cyclopts import Parameter
 
 from spawn.cli import console, exit_codes, render
+from spawn.cli.common_flags import ConfigFile
 from spawn.cli.settings_flags import AddressFlags
 from spawn.cli.sources import opened, reading_settings
 from spawn.cli.subjects import UsageError, check_text, parse_subject
@@ -75,10 +75,7 @@ def repair(
     json: Annotated[
         bool, Parameter(help="One line of JSON for each finding, or for the plan.", negative="")
     ] = False,
-    config: Annotated[
-        Path | None,
-        Parameter(help="File with settings, instead of ./spawn.toml.", metavar="FILE"),
-    ] = None,
+    config: ConfigFile = None,
     flags: Annotated[AddressFlags, Parameter(name="*")] = AddressFlags(),  # noqa: B008 - frozen
 ) -> int:
     """List parked actors, stopped partitions and lost history; each with its ways out."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import socket
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from spawn.cli import console
+from spawn.cli.common_flags import ConfigFile
 from spawn.cli.settings_flags import SettingsFlags
 from spawn.cli.sources import node_settings
 from spawn.config import Settings
@@ -27,10 +27,7 @@ def run(
             help="Create missing topics and tables (see `spawn init`).", negative="--no-create"
         ),
     ] = True,
-    config: Annotated[
-        Path | None,
-        Parameter(help="File with settings, instead of ./spawn.toml.", metavar="FILE"),
-    ] = None,
+    config: ConfigFile = None,
     flags: Annotated[SettingsFlags, Parameter(name="*")] = SettingsFlags(),  # noqa: B008 - frozen
 ) -> None:
     """Run TARGET's actors on given servers until SIGINT or SIGTERM.

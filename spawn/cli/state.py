@@ -12,6 +12,7 @@ import msgspec
 from cyclopts import Parameter
 
 from spawn.cli import console, render
+from spawn.cli.common_flags import Authority
 from spawn.cli.moments import Moment, parse_moment
 from spawn.cli.node_client import ask_node, find_node, parse_timeout_s
 from spawn.cli.settings_flags import AddressFlags
@@ -53,12 +54,7 @@ def state(
         str, Parameter(help="How long to wait: 250ms, 5s, 2m.", metavar="DURATION")
     ] = "60s",
     url: Annotated[str | None, Parameter(help="The node; also SPAWN_URL.", metavar="URL")] = None,
-    ca: Annotated[
-        str | None,
-        Parameter(
-            help="File with the authority to trust over https; also SPAWN_HTTP_CA.", metavar="FILE"
-        ),
-    ] = None,
+    ca: Authority = None,
     json: Annotated[bool, Parameter(help="One line of JSON.", negative="")] = False,
     config: Annotated[
         Path | None,
