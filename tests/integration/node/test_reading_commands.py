@@ -2,67 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
 import signal
-import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 from eventstore.kafka_log import KafkaAdmin, KafkaSettings
 from eventstore.log import TopicSettings
+from tests.integration.node.commands import spawn, start
 from tests.integration.node.running import COUNTER, Client, Nodes
 from tests.integration.node.servers import NewNodes
 from tests.services.apache_kafka import ApacheKafka
-
-_ROOT = Path(__file__).parents[3]
-_PROGRAM = "from spawn.cli.main import main; main()"
-
-
-class Ended(NamedTuple):
-    """What a command did."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def lines(self) -> list[Any]:
-        """Its JSON Lines."""
-        return [json.loads(line) for line in self.out.splitlines()]
-
-
-async def start(nodes: Nodes, *arguments: str) -> asyncio.subprocess.Process:
-    """Start a command with the nodes' servers in its environment."""
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-c",
-        _PROGRAM,
-        *arguments,
-        cwd=nodes.folder,
-        env={
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(_ROOT),
-            "SPAWN_SYSTEM": nodes.system,
-            "SPAWN_KAFKA_BOOTSTRAP_SERVERS": nodes.kafka,
-            "SPAWN_POSTGRES_DSN": nodes.dsn,
-        },
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-
-
-async def spawn(nodes: Nodes, *arguments: str) -> Ended:
-    """Run a command to its end."""
-    process = await start(nodes, *arguments)
-    out, err = await process.communicate()
-    assert process.returncode is not None
-    return Ended(process.returncode, out.decode(), err.decode())
 
 
 async def until_flushed(nodes: Nodes, lag: int = 0) -> Sequence[dict[str, Any]]:

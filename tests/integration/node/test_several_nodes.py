@@ -11,10 +11,10 @@ from typing import Any
 
 from examples.counter import Counter
 from spawn import Client
+from tests.integration.node.commands import spawn, start
 from tests.integration.node.running import Client as Caller
 from tests.integration.node.running import NodeProcess, Nodes, until
 from tests.integration.node.servers import NewNodes
-from tests.integration.node.test_reading_commands import spawn
 from tests.integration.node.test_reading_commands import start as start_command
 from tests.services.apache_kafka import ApacheKafka
 

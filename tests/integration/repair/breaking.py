@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import json
-import os
-import sys
 from collections.abc import AsyncIterator, Callable, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
 
 from eventstore.kafka_log import KafkaAdmin, KafkaLog, KafkaSettings
 from eventstore.log import LogRecord, TopicPartition, TopicSettings
@@ -19,58 +13,17 @@ from tests.integration.node.running import Nodes
 
 __all__ = [
     "CUT_SHORT",
-    "Ended",
     "commits",
     "discard",
     "garble",
     "put",
     "records",
     "rewrite",
-    "spawn",
     "topic",
 ]
 
-_ROOT = Path(__file__).parents[3]
-_PROGRAM = "from spawn.cli.main import main; main()"
 CUT_SHORT = b"\xe5S\x01\x02"
 """Begins like a commit and ends there."""
-
-
-class Ended(NamedTuple):
-    """What a command did."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def lines(self) -> list[Any]:
-        """Its JSON Lines."""
-        return [json.loads(line) for line in self.out.splitlines()]
-
-
-async def spawn(nodes: Nodes, *arguments: str, system: str = "") -> Ended:
-    """Run a command with the nodes' servers in its environment, and no terminal."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-c",
-        _PROGRAM,
-        *arguments,
-        cwd=nodes.folder,
-        env={
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(_ROOT),
-            "SPAWN_SYSTEM": system or nodes.system,
-            "SPAWN_KAFKA_BOOTSTRAP_SERVERS": nodes.kafka,
-            "SPAWN_POSTGRES_DSN": nodes.dsn,
-        },
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await process.communicate()
-    assert process.returncode is not None
-    return Ended(process.returncode, out.decode(), err.decode())
 
 
 def topic(nodes: Nodes, name: str = "Counter") -> str:

@@ -12,6 +12,7 @@ from aiokafka.structs import TopicPartition as KafkaPartition
 from eventstore.log import LogRecord, TopicPartition
 from eventstore.records import StoredRecord
 from spawn.core.ids import partition_of
+from tests.integration.node.commands import spawn
 from tests.integration.node.running import COUNTER, Client, NodeProcess, Nodes, until
 from tests.integration.node.servers import NewNodes
 from tests.integration.repair.breaking import (
@@ -22,7 +23,6 @@ from tests.integration.repair.breaking import (
     put,
     records,
     rewrite,
-    spawn,
     topic,
 )
 from tests.services.apache_kafka import ApacheKafka
