@@ -11,7 +11,8 @@ from typing import Any
 
 from examples.counter import Counter
 from spawn import Client
-from tests.integration.node.commands import spawn, start
+from tests.integration.node.commands import spawn
+from tests.integration.node.commands import start as start_command
 from tests.integration.node.running import Client as Caller
 from tests.integration.node.running import NodeProcess, Nodes, until
 from tests.integration.node.servers import NewNodes
