@@ -16,7 +16,6 @@ from tests.integration.node.commands import start as start_command
 from tests.integration.node.running import Client as Caller
 from tests.integration.node.running import NodeProcess, Nodes, until
 from tests.integration.node.servers import NewNodes
-from tests.integration.node.test_reading_commands import start as start_command
 from tests.services.apache_kafka import ApacheKafka
 
 PARTITIONS = 6
