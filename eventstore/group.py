@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 __all__ = [
+    "GROUP_KIND",
     "Coordinator",
     "CoordinatorAway",
     "GenerationEnded",
@@ -25,6 +26,10 @@ __all__ = [
     "Joined",
     "MemberUnknown",
 ]
+
+
+GROUP_KIND: Final = "spawn"
+"""The protocol type of our groups: their members can't be in a group with consumers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

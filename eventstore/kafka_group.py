@@ -36,6 +36,7 @@ from aiokafka.protocol.group import (
 from eventstore.door import Door
 from eventstore.errors import GroupRefused, LogNotAdmitted, LogUnavailable
 from eventstore.group import (
+    GROUP_KIND,
     CoordinatorAway,
     GenerationEnded,
     GroupParticipant,
@@ -52,7 +53,6 @@ from eventstore.kafka_log.settings import KafkaSettings
 
 __all__ = ["GroupTimes", "KafkaCoordinator", "kafka_group_member"]
 
-_PROTOCOL_TYPE: Final = "spawn"
 _PROTOCOL: Final = "spawn-1"
 """Members agree on a protocol that all of them name: a release that can't live with `spawn-1` names
 another, and one that can live with both names both."""
@@ -137,7 +137,7 @@ class KafkaCoordinator:
             int(self._rebalance_s * 1000),
             member_id,
             None,  # no static membership: its members don't leave when they go
-            _PROTOCOL_TYPE,
+            GROUP_KIND,
             [(_PROTOCOL, metadata)],
         )
 

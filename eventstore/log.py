@@ -172,6 +172,13 @@ class LogAdmin(Protocol):
         """
         ...
 
+    async def group_kind(self, group: str) -> str:
+        """Return the protocol type of a group's members; empty: none, or this log can't tell.
+
+        Raises: LogUnavailable, LogForbidden.
+        """
+        ...
+
     async def delete_group(self, group: str) -> None:
         """Delete an empty consumer group; one that is not there (or was never kept) is well.
 

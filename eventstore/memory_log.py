@@ -24,6 +24,7 @@ from eventstore.errors import (
     OffsetGone,
     TopicMissing,
 )
+from eventstore.group import GROUP_KIND
 from eventstore.log import LogRecord, TopicPartition, TopicSettings, TopicState
 
 __all__ = ["Fault", "MemoryLog", "MemoryRecord"]
@@ -231,6 +232,10 @@ class MemoryLog:
     async def group_members(self, group: str) -> Sequence[str] | None:
         self._require_up()
         return list(self.groups.get(group, ()))
+
+    async def group_kind(self, group: str) -> str:
+        self._require_up()
+        return GROUP_KIND if self.groups.get(group) else ""
 
     async def delete_group(self, group: str) -> None:
         self._require_up()

@@ -294,7 +294,7 @@ class Draining(Unavailable):
 
 
 class Fenced(Unavailable):
-    """Another node owns the partition; this one has stopped writing it. Nothing is lost."""
+    """Another process owns the partition; this node has stopped writing it. Nothing is lost."""
 
     code = "fenced"
 

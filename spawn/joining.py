@@ -19,7 +19,7 @@ from spawn.api.server import reserve
 from spawn.cluster.members import Member
 from spawn.config import Settings
 from spawn.connections import to_kafka
-from spawn.core.ids import nodes_topic
+from spawn.core.ids import group_of, nodes_topic
 from spawn.core.system_view import SystemView
 from spawn.errors import PortTaken
 from spawn.exposure import advertised_url, mesh_tls_of
@@ -122,7 +122,7 @@ class Joining:
             router=router,
             roll=Roll(log, settings.system),
             group=lambda participant: kafka_group_member(
-                to_kafka(settings), f"spawn.{settings.system}", participant
+                to_kafka(settings), group_of(settings.system), participant
             ),
             probes={"the log": lambda: log.bounds(roll), "the database": self._store.ping},
             serves=node.dispatcher.serves,

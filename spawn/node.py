@@ -24,12 +24,14 @@ from eventstore.errors import (
     SnapshotsNotAdmitted,
     SnapshotsUnavailable,
 )
+from eventstore.group import GROUP_KIND
 from eventstore.kafka_log import KafkaAdmin, KafkaLog
 from eventstore.log import TopicPartition
 from eventstore.postgres_snapshots import PostgresSnapshots
 from spawn.api.server import HttpLimits, HttpServer, reserve
 from spawn.config import Settings
 from spawn.connections import check_files, database_refusal, log_refusal, snapshots, to_kafka
+from spawn.core.ids import group_of
 from spawn.core.partition import Limits
 from spawn.errors import LogUnreachable, StartRefused, StoreUnreachable
 from spawn.exposure import access_of, base_url, check_exposure, check_mesh_exposure, tls_of
@@ -152,6 +154,7 @@ async def prepare(
             )
         except (LogRefused, LogForbidden) as error:
             raise StartRefused(f"the log refuses to make the topics: {error}") from error
+        await _refuse_others_group(settings, adapters.admin)
         if not options.create:
             # A node that runs waits for tables that are gone; one that starts says so.
             for topic in topics:
@@ -166,6 +169,21 @@ async def prepare(
             say=options.say,
         )
     return topics
+
+
+async def _refuse_others_group(settings: Settings, admin: KafkaAdmin) -> None:
+    """Refuse to start where other programs are in this system's group, before anything is claimed.
+
+    Raises: StartRefused, LogUnavailable, LogForbidden.
+    """
+    group = group_of(settings.system)
+    kind = await admin.group_kind(group)
+    if kind not in ("", GROUP_KIND):
+        raise StartRefused(
+            f"group {group} has members that are no nodes of Spawn (their kind is {kind!r})",
+            at=group,
+            hint="stop the programs that use it, or give this system another name (SPAWN_SYSTEM)",
+        )
 
 
 @contextlib.contextmanager

@@ -138,6 +138,21 @@ class KafkaAdmin:
         (told,) = await self._until_answered(f"describing group {group}", ask)
         return told
 
+    async def group_kind(self, group: str) -> str:
+        async def ask(client: AIOKafkaClient) -> str:
+            node = await client.coordinator_lookup(CoordinationType.GROUP, group)
+            try:
+                answer = await client.send(node, DescribeGroupsRequest([group]))
+            except (kafka.IncompatibleBrokerVersion, kafka.UnsupportedVersionError):
+                return ""
+            for code, _, _, kind, _, members, *_ in answer.groups:
+                _raise_of_group(code, group)
+                if members:
+                    return str(kind)
+            return ""
+
+        return await self._until_answered(f"describing group {group}", ask)
+
     async def delete_group(self, group: str) -> None:
         async def ask(client: AIOKafkaClient) -> bool:
             node = await client.coordinator_lookup(CoordinationType.GROUP, group)

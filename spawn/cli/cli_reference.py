@@ -56,7 +56,7 @@ error: Counter has no action `ad` [unknown-action]
 | 0 | done |
 | 1 | failed: refused by node or actor, outcome unknown, or a check of `spawn doctor` failed |
 | 2 | usage: the command line, a setting or the given JSON is wrong; nothing was tried |
-| 3 | fenced: another node owns the partition |
+| 3 | fenced: processes outside of the system's group claim its partitions |
 | 4 | not found: no such actor type or action |
 | 5 | unreachable: the node, the log or the database does not answer |
 | 70 | the node ended itself: code blocked its event loop for longer than `node.stuck` |

@@ -12,6 +12,7 @@ __all__ = [
     "ID_BYTES_MAX",
     "NAME_PATTERN",
     "Position",
+    "group_of",
     "nodes_topic",
     "partition_of",
     "schemas_topic",
@@ -55,6 +56,11 @@ def topic_of(system: str, topic: str) -> str:
 def schemas_topic(system: str) -> str:
     """Return the compacted topic that holds the system's Avro schemas by fingerprint."""
     return f"spawn.{system}._schemas"
+
+
+def group_of(system: str) -> str:
+    """Return the consumer group of the system's nodes."""
+    return f"spawn.{system}"
 
 
 def nodes_topic(system: str) -> str:

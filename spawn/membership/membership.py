@@ -123,6 +123,8 @@ class Membership:
         self._look_again = asyncio.Event()
         self._settled = asyncio.Event()
         self._stopped: set[TopicPartition] = set()
+        self._unknown: dict[bytes, tuple[TopicPartition, ClaimBody]] = {}
+        """Who claimed what was served here, and was not known then."""
         self._strangers = Strangers(_STRANGERS)
         self._router.beside += [self._observer, self]
         self._router.hint = self._hint
@@ -241,8 +243,8 @@ class Membership:
             self._look_again.set()
             self._choices.free(at, now + UNKNOWN_S)
         if owner is not None and owner.owner not in self._seen_at:
-            _logger.warning("%s was claimed by %s, which is not on the roll", at, owner.endpoint)
-            self._strangers.meet(at, owner, now)
+            self._unknown[owner.owner] = at, owner  # judged when the roll was read since
+            self._look_again.set()
         self._review()
 
     # --- Receiver, beside the router -------------------------------------------------------------
@@ -437,6 +439,7 @@ class Membership:
             self._look_again.clear()
             try:
                 await self._read_roll()
+                self._judge_unknown()
                 # What is asked for meanwhile is looked for then, and not at once.
                 await asyncio.sleep(_LOOK_PAUSE_S)
                 if self.node.standing is Standing.LEAVING:
@@ -447,6 +450,17 @@ class Membership:
                     await self._erase_dead()
             except LogError as error:
                 _logger.debug("the roll can't be read or written: %s", error)
+
+    def _judge_unknown(self) -> None:
+        """Hold claims by processes that never stood on the roll against this node's going on.
+
+        Raises: Fenced - there were too many.
+        """
+        unknown, self._unknown = self._unknown, {}
+        for node_id, (at, owner) in unknown.items():
+            if node_id not in self._seen_at:
+                _logger.warning("%s was claimed by %s, which is on no roll", at, owner.endpoint)
+                self._strangers.meet(at, owner, self._now())
 
     async def _erase_dead(self) -> None:
         now = self._now()

@@ -16,9 +16,7 @@ from spawn.repair.scan import fold_on
 __all__ = ["FENCES", "append", "append_claim", "read_on", "take"]
 
 FENCES = (
-    "a node that owns the partition loses it by that claim at its next write, and takes it again "
-    "(a single node without a group ends with exit code 3 where it is its first partition: start "
-    "it again)"
+    "a node that owns the partition loses it by that claim at its next write, and takes it again"
 )
 """What a claim does to whoever runs."""
 _TRIES_MAX = 5

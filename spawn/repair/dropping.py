@@ -15,22 +15,17 @@ from typing import Final
 from eventstore.codec import SchemaEntry
 from eventstore.log import TopicPartition
 from eventstore.schema_topic import SchemaTopic, forget_schemas, forget_topics
-from spawn.core.ids import NAME_PATTERN, schemas_topic, topic_of
+from spawn.core.ids import NAME_PATTERN, group_of, schemas_topic, topic_of
 from spawn.errors import RepairRefused, UnknownType
 from spawn.query.catalog import Catalog, nearest_type
 from spawn.query.partition_list import list_partitions
 from spawn.repair.plan import Plan, Tools
 
-__all__ = ["group_of", "plan_drop_system", "plan_drop_type"]
+__all__ = ["plan_drop_system", "plan_drop_type"]
 
 _SHARED: Final = (
     "a shared topic is dropped with its system; actors of one type are deleted by calls"
 )
-
-
-def group_of(system: str) -> str:
-    """Return the consumer group of a system's nodes."""
-    return f"spawn.{system}"
 
 
 async def plan_drop_type(tools: Tools, actor_type: str) -> Plan:

@@ -76,6 +76,8 @@ class NodeContext:
     """It was said that the log has records of our future."""
     takeovers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
     """Tails read at once, each into memory in large pieces; leases are waited for side by side."""
+    serving: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once every partition was taken over that the node was to own first."""
     outstanding: Outstanding = field(default_factory=Outstanding)
     """Every command and read that has no outcome yet; the deadline sweeper looks here."""
     runs: Runs = field(default_factory=Runs)

@@ -504,7 +504,9 @@ class NodeDispatcher:
 
     def statistics(self) -> NodeStatistics:
         workers = {w.at: w for served in self._served.values() for w in served.workers}
-        return node_statistics(self._context, list(workers.values()), self._watch, self.not_ready())
+        return node_statistics(
+            self._context, list(workers.values()), self._watch, self.not_ready(), self.now()
+        )
 
     def refer(self, behavior: Behavior) -> bool:
         """Take the class of a type that is only called; tell whether another node hosts it."""

@@ -82,7 +82,7 @@ class Node:
         self.dispatcher = NodeDispatcher(self.context, served, plan.body_bytes_max)
         if plan.route is not None:
             self.dispatcher.elsewhere = plan.route(self.dispatcher)
-        self.serving = asyncio.Event()
+        self.serving = self.context.serving
         """Set once every partition was taken over that it was to own first."""
 
     def _serve_types(self) -> Mapping[str, Served]:

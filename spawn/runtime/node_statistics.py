@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 from spawn.core.ingress import DISTRIBUTIONS, Distribution, NodeStatistics, TypeStatistics
 from spawn.runtime.context import NodeContext
@@ -13,19 +14,26 @@ from spawn.runtime.partition_worker import ELSEWHERE, PartitionWorker
 __all__ = ["node_statistics"]
 
 
+_MOVING_S: Final = 5.0
+"""A partition is taken over, or recovers, within this unless something is wrong."""
+
+
 def node_statistics(
     context: NodeContext,
     workers: Sequence[PartitionWorker],
     watch: LoopWatch,
     not_ready: Sequence[str],
+    now: float,
 ) -> NodeStatistics:
     """Return the node at this instant; it looks at each busy actor, and else only at counts."""
     partitions = [worker.statistics() for worker in workers]
     reasons = [*not_ready]
+    # Once a node has served, one partition that it takes over is no reason to leave it alone.
+    since = now - _MOVING_S if context.serving.is_set() else now
     reasons += [
         f"{p.topic}/{p.partition} is {p.phase}"
-        for p in partitions
-        if p.phase not in ("active", ELSEWHERE)
+        for p, worker in zip(partitions, workers, strict=True)
+        if p.phase not in ("active", ELSEWHERE) and worker.inactive_since <= since
     ]
     outstanding, threads = context.outstanding, context.blocking.threads
     return NodeStatistics(

@@ -9,6 +9,7 @@ Over 400 lines: the whole life of a partition on its node stands in one place.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
@@ -75,6 +76,8 @@ class PartitionWorker:
         self.active = asyncio.Event()
         self.settled = asyncio.Event()
         """Set once it was active for the first time, or is refused for good."""
+        self.inactive_since = self._now()
+        """Since when it should be served here and is not; infinite: it is."""
         self.served = 0
         """How often it became active here."""
         self.claiming = False
@@ -95,6 +98,11 @@ class PartitionWorker:
         self._flush_fails = False
         """The last flush failed, and it was said."""
         context.blocking.beat.listeners.append(self.look)
+
+    def be_wanted(self) -> None:
+        """It should be served here from now on."""
+        self.is_elsewhere = False
+        self.inactive_since = self._now()
 
     # --- life ------------------------------------------------------------------------------------
 
@@ -209,6 +217,7 @@ class PartitionWorker:
         if isinstance(self._refusal, PartitionStopped | ForeignLog):
             self._refusal = None  # it was mended
         self.active.set()
+        self.inactive_since = math.inf
         self.claiming = False
         self.settled.set()
         waiting, self._waiting = self._waiting, []
@@ -223,6 +232,7 @@ class PartitionWorker:
         again. Ended otherwise: what is in flight may still land, and its callers are told so.
         """
         self.active.clear()
+        self.inactive_since = self._now()
         self.claiming = False
         self._execution = self._appends = self._activation = self._flusher = None
         self.followers.look_again()

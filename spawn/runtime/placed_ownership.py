@@ -83,7 +83,7 @@ class PlacedOwnership:
         while True:
             worker.is_elsewhere = not self._placement.wants(worker.at)
             await self._until(worker, wanted=True)
-            worker.is_elsewhere = False
+            worker.be_wanted()
             since, served = loop.time(), worker.served
             try:
                 await self._serve(worker, reason)

@@ -325,6 +325,7 @@ class LogContract:
         """Asked about or deleted: it is as good as not there."""
         name = new_topic()
         assert not await admin.group_members(name)
+        assert await admin.group_kind(name) == ""
         await admin.delete_group(name)
 
     async def test_a_record_without_a_value_is_read_back(

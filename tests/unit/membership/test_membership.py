@@ -9,9 +9,13 @@ import asyncio
 
 import pytest
 
+from eventstore.codec import ClaimBody
 from eventstore.errors import GroupRefused
+from eventstore.log import TopicPartition
 from spawn.cluster.choice import Standing
-from tests.unit.membership.system import GROUP, Running, System, entry
+from spawn.errors import Fenced
+from spawn.membership.roll import Roll
+from tests.unit.membership.system import GROUP, TOPIC, Running, System, entry
 
 _DEAD = b"d" * 16
 
@@ -266,6 +270,44 @@ def _flat(errors: list[BaseException]) -> list[BaseException]:
         inner = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
         found += _flat(list(inner)) if inner else [error]
     return found
+
+
+def test_claims_by_a_node_that_is_new_on_the_roll_end_nobody() -> None:
+    """Who stood still may lose several partitions before it has read who came meanwhile."""
+    system = System()
+
+    async def story() -> None:
+        node = system.start("a")
+        await system.until(lambda: system.is_whole, 1.0)
+        newer = entry("n", b"n" * 16)
+        await Roll(system.log, "shop").write(newer, 0)
+        for partition in range(5):
+            node.membership.taken(TopicPartition(TOPIC, partition), _claim(newer.node_id))
+        await asyncio.sleep(2.0)
+        assert node.errors == []
+
+    system.run(story)
+
+
+def test_claims_from_outside_end_a_node_that_meets_them_again_and_again() -> None:
+    """Not the first two times, however many partitions they take."""
+    system = System()
+
+    async def story() -> None:
+        node = system.start("a")
+        await system.until(lambda: system.is_whole, 1.0)
+        for times in range(3):
+            assert node.errors == [], f"after {times} times"
+            for partition in range(6):
+                node.membership.taken(TopicPartition(TOPIC, partition), _claim(b"o" * 16))
+            await asyncio.sleep(1.0)
+        assert any(isinstance(each, Fenced) for each in _flat(node.errors))
+
+    system.run(story)
+
+
+def _claim(owner: bytes) -> ClaimBody:
+    return ClaimBody("shop", owner, "n", "assigned")
 
 
 def test_a_node_without_the_log_says_so_and_others_serve_in_its_place() -> None:
