@@ -326,8 +326,9 @@ async def _serve(
             await server.stop_listening()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(membership.leave(deadline))
-                tasks.create_task(node.drain(settings.node.stop_grace_s))
-                tasks.create_task(server.stop(settings.node.stop_grace_s))
+                left_s = max(deadline - asyncio.get_running_loop().time(), 0.0)
+                tasks.create_task(node.drain(left_s))
+                tasks.create_task(server.stop(left_s))
         finally:
             await server.stop(0.2)
 

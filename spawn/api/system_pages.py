@@ -67,6 +67,10 @@ class SystemPages:
         return view.owner_url(place[0], partition_of(key, place[1]))
 
     @cached_property
+    def _system(self) -> str:
+        return self._ingress.statistics().system
+
+    @cached_property
     def _id(self) -> str:
         assert self._view is not None
         return self._view.nodes()[0].id
@@ -78,7 +82,7 @@ class SystemPages:
     def _nodes(self, view: SystemView) -> Mapping[str, Any]:
         shown = [{**msgspec.structs.asdict(node), "for_s": round(node.for_s, 3)}
                  for node in view.nodes()]  # fmt: skip
-        return {"system": self._ingress.statistics().system, "nodes": shown}
+        return {"system": self._system, "nodes": shown}
 
     def _partitions(self, view: SystemView) -> Mapping[str, Any]:
         statistics = self._ingress.statistics()
@@ -116,7 +120,7 @@ class SystemPages:
         numbers = {node.mesh: number for number, node in enumerate(nodes)}
         body = msgspec.json.encode(
             {
-                "system": self._ingress.statistics().system,
+                "system": self._system,
                 "node": nodes[0].id,
                 "nodes": [
                     {"id": node.id, "http": node.http, "standing": node.standing} for node in nodes

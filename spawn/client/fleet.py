@@ -159,6 +159,8 @@ class Fleet:
         usable = [node for node in told.nodes if self._may_call(node.http)]
         self._nodes = {node.id: node for node in usable}
         self._told = {node.id: node.http for node in told.nodes}
+        known = {*self._given_urls, *self._told.values()}
+        self._health = {url: health for url, health in self._health.items() if url in known}
         self._found = {
             node_id: url
             for node_id, url in self._found.items()

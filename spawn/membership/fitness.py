@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
-from eventstore.errors import LogError, SnapshotError
+from eventstore.errors import LogError, LogUnavailable, SnapshotError, SnapshotsUnavailable
 
 __all__ = ["Fitness"]
 
@@ -65,6 +65,8 @@ class Fitness:
         try:
             async with asyncio.timeout(_ANSWER_S):
                 await probe()
-        except (LogError, SnapshotError, TimeoutError):
+        except (LogUnavailable, SnapshotsUnavailable, TimeoutError):
             return False
+        except (LogError, SnapshotError):
+            pass  # a "no" is an answer too, and all others get it
         return True

@@ -118,7 +118,8 @@ class Membership:
         self._answered: set[bytes] = set()
         """Nodes that were met, or whose endpoint refused: nobody has to be waited for there."""
         self._wanted: set[TopicPartition] = set()
-        self._waiting: list[asyncio.Future[None]] = []
+        self._change = asyncio.Event()
+        """Set with the next change, and then another one."""
         self._has_begun = asyncio.Event()
         self._look_again = asyncio.Event()
         self._settled = asyncio.Event()
@@ -194,9 +195,7 @@ class Membership:
         return at in self._wanted
 
     async def changed(self) -> None:
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
-        await waiter
+        await self._change.wait()
 
     async def may_claim(self, at: TopicPartition) -> None:
         patience = self._now() + _PATIENCE_S
@@ -539,10 +538,8 @@ class Membership:
         (self._settled.set if is_settled else self._settled.clear)()
         if wanted != self._wanted or self.node.standing is Standing.LEAVING:
             self._wanted = wanted
-            waiting, self._waiting = self._waiting, []
-            for waiter in waiting:
-                if not waiter.done():
-                    waiter.set_result(None)
+            change, self._change = self._change, asyncio.Event()
+            change.set()
 
     async def _tick(self) -> None:
         """Decide again while time alone changes what is to be done."""

@@ -22,8 +22,10 @@ from spawn.core.fold import Fold, LossDetected, read_mark
 
 __all__ = ["Behind", "Scan", "Stop", "behind", "describe", "fold_on", "read_at", "scan"]
 
-_OLD_END_LOOKS = 5
+_OLD_END_LOOKS = 25
 _LOOK_S = 0.2
+"""So often is an end of the log below what the database has taken for an old one: as long as a
+node does, since what follows here can't be taken back."""
 _NAMES_MAX = 10_000
 """Actors counted one by one behind a stop; a count above is told as `more than`."""
 

@@ -102,6 +102,9 @@ class Incoming:
                 # The sender knows of a claim of ours that we do not: it is nobody's partition.
                 self._owners.nobody(at, message.epoch)
             owner = self._owners.of(at)
+            if not owner.endpoint and (stop := dispatcher.stop_of(at)) is not None:
+                link.post(refusal_of(message.id, stop, 0))
+                return
             link.post(Redirect(message.id, owner.endpoint, owner.epoch))
             return
         action = message.action

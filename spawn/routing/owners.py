@@ -125,8 +125,8 @@ class OwnerTable:
 
         A claim that was given up on its way, or of a process that ended, may stand in the log.
         """
-        if self.of(at).epoch < epoch and self.learn(at, epoch, "?"):
-            self.released(at, "?")
+        if self.of(at).epoch < epoch:
+            self.learn(at, epoch, "")
 
     def of(self, at: TopicPartition) -> Ownership:
         """Return what is known; epoch 0 and no endpoint: nothing."""

@@ -290,10 +290,21 @@ class Router:
         if not self._dispatcher.serves(at):
             self._post(forwarded)
             return
+        try:
+            self._dispatcher.admit(command, at)
+        except SpawnError as error:
+            self._not_taken(forwarded, error)
+            return
         if forwarded.drawn is not None:
             waiter: Any = command.waiter
             waiter.add_done_callback(forwarded.settle)
-        self._dispatcher.submit_here(command, at)
+
+    def _not_taken(self, forwarded: _Forwarded, error: SpawnError) -> None:
+        """Tell why a command was not taken; while copies of it are out it says nothing of them."""
+        if forwarded.copies or forwarded.was_started:
+            self._park(forwarded)
+        else:
+            self._fail(forwarded, error)
 
     def _post(self, forwarded: _Forwarded) -> None:
         """Send a command to whoever is believed to own its partition, or park it."""
@@ -301,7 +312,10 @@ class Router:
         owner = self.owners.of(at)
         endpoint = owner.endpoint or self.hint(at)
         if not endpoint or endpoint == self._endpoint:
-            self._park(forwarded)
+            if (stop := self._dispatcher.stop_of(at)) is not None:
+                self._not_taken(forwarded, stop)
+            else:
+                self._park(forwarded)
             return
         request = command.request
         remaining_ms = int((command.deadline - self._dispatcher.now()) * 1000)
@@ -331,10 +345,7 @@ class Router:
         except NodeUnreachable:
             self._park(forwarded)
         except SpawnError as error:
-            if forwarded.copies or forwarded.was_started:
-                self._park(forwarded)  # it says nothing of the copies that were sent
-            else:
-                self._fail(forwarded, error)
+            self._not_taken(forwarded, error)
         else:
             forwarded.copies += 1
             self.counts.forwarded += 1
@@ -398,6 +409,8 @@ class Router:
         forwarded.place.numbers.learn(told.time_us)
         error = error_of(told)
         if told.code in _MOVING:
+            if told.code == Draining.code:
+                forwarded.not_sent()  # said of commands that certainly have no effect
             self._park(forwarded)  # its partition goes to another node: callers wait for that
             return
         is_only_copy = forwarded.copies == 1 and not forwarded.was_started
@@ -430,7 +443,10 @@ class Router:
             for at, owner in self.owners.owned_by(self._endpoint)
         ]
         if mine:
-            link.post(OwnerNews(mine))
+            try:
+                link.post(OwnerNews(mine))
+            except SpawnError:
+                link.close()  # so full before it opened: another one begins with the news
         for receiver in self.beside:
             receiver.opened(link)
 

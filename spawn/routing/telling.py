@@ -156,7 +156,7 @@ class Telling:
         )
         for piece, size in _pieces(commits):
             await self._tell(link, message.id, asked, piece, size)
-        link.post(Commits(message.id, 0, [], True))
+        await _post(link, Commits(message.id, 0, [], True))
 
     async def _past_state(self, link: Link, message: Invoke, at: TopicPartition) -> None:
         state = await self._dispatcher.state(
@@ -180,17 +180,22 @@ class Telling:
             asked.room.clear()
             await asked.room.wait()
         asked.under_way_bytes += size
-        while True:
-            try:
-                link.post(Commits(request_id, told[-1].revision, told))
-            except TooManyWaiting:
-                await asyncio.sleep(_AGAIN_S)
-            else:
-                return
+        await _post(link, Commits(request_id, told[-1].revision, told))
 
     def _redirect(self, link: Link, message: Follow | Past | Invoke) -> None:
         owner = self._owners.of(TopicPartition(message.topic, message.partition))
         link.post(Redirect(message.id, owner.endpoint, owner.epoch))
+
+
+async def _post(link: Link, message: Commits) -> None:
+    """Post a message once the link has room. Raises: NodeUnreachable, BodyTooLarge."""
+    while True:
+        try:
+            link.post(message)
+        except TooManyWaiting:
+            await asyncio.sleep(_AGAIN_S)
+        else:
+            return
 
 
 def _say_begun(link: Link, request_id: int, revision: int) -> None:

@@ -171,20 +171,28 @@ class NodeDispatcher:
         worker = self._by_place.get(at)
         return worker is not None and worker.claiming
 
+    def stop_of(self, at: TopicPartition) -> SpawnError | None:
+        """Return why a partition can't be served here until somebody mends it, if that is so."""
+        worker = self._by_place.get(at)
+        return None if worker is None else worker.stop
+
     def submit_here(self, command: Command, at: TopicPartition) -> None:
         """Take a command for a partition that this node serves, or did a moment ago."""
-        outstanding, worker = self._outstanding, self._by_place[at]
         try:
-            if len(outstanding) >= self._calls_max and command not in outstanding:
-                raise TooManyWaiting(
-                    f"the node holds {len(outstanding)} calls, as many as it may",
-                    hint="call again later",
-                )
-            if command.arguments is UNDECODED:
-                self._decode(command, worker)
+            self.admit(command, at)
         except SpawnError as error:
             self._refuse(command, error)
-            return
+
+    def admit(self, command: Command, at: TopicPartition) -> None:
+        """As `submit_here`. Raises: SpawnError - it was not taken; its waiter is not told."""
+        outstanding, worker = self._outstanding, self._by_place[at]
+        if len(outstanding) >= self._calls_max and command not in outstanding:
+            raise TooManyWaiting(
+                f"the node holds {len(outstanding)} calls, as many as it may",
+                hint="call again later",
+            )
+        if command.arguments is UNDECODED:
+            self._decode(command, worker)
         outstanding[command] = None
         worker.submit(command)
 

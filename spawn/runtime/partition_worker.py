@@ -13,9 +13,8 @@ import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
-from eventstore.errors import LogError, LogUnavailable, SnapshotError
+from eventstore.errors import LogError, SnapshotError
 from eventstore.log import LogRecord, TopicPartition
-from eventstore.records import StoredRecord, decode_prefix
 from spawn.core.actors import UNLOADED, Actor, Entry
 from spawn.core.behavior import Behavior
 from spawn.core.commands import Command
@@ -461,16 +460,10 @@ class PartitionWorker:
             await asyncio.sleep(_DRAIN_POLL_S)
         if self._busy() or self.machine.phase is not Phase.ACTIVE:
             return
-        value = self.machine.release()
-        try:
-            async with asyncio.timeout_at(deadline):
-                time_ms = self._context.clock.time_us() // 1000
-                await self._context.log.append(self.at, (LogRecord(None, value),), time_ms)
-        except (TimeoutError, LogError) as error:
-            self._log.warning("%s: its release may not stand in the log: %r", self.at, error)
+        await self._append_release(deadline)
 
-    async def hand_over(self, deadline: float) -> bool:
-        """Planned move: start nothing more, release; tell whether the Release may stand.
+    async def hand_over(self, deadline: float) -> None:
+        """Planned move: start nothing more, release.
 
         Calls wait for whoever serves the partition next; actions that still run at `deadline`
         (event loop time) are begun again there. Cancel `serve` afterwards.
@@ -484,15 +477,18 @@ class PartitionWorker:
         while self._is_writing(machine) and loop.time() < deadline:  # noqa: ASYNC110 - as above
             await asyncio.sleep(_HAND_OVER_POLL_S)
         if machine is not self.machine or machine.phase is not Phase.ACTIVE:
-            return False
-        if machine.pending or machine.appending:
-            return False
-        value, time_ms = machine.release(), self._context.clock.time_us() // 1000
+            return
+        if not (machine.pending or machine.appending):
+            await self._append_release(deadline + _APPENDS_S)
+
+    async def _append_release(self, deadline: float) -> None:
+        """Give the partition up: whoever is next need not wait for this owner's lease."""
+        value, time_ms = self.machine.release(), self._context.clock.time_us() // 1000
         try:
-            await self._context.log.append(self.at, (LogRecord(None, value),), time_ms)
-        except LogUnavailable as error:
-            self._log.warning("%s: its release may not stand in the log: %s", self.at, error)
-        return True
+            async with asyncio.timeout_at(deadline):
+                await self._context.log.append(self.at, (LogRecord(None, value),), time_ms)
+        except (TimeoutError, LogError) as error:
+            self._log.warning("%s: its release may not stand in the log: %r", self.at, error)
 
     def _is_writing(self, machine: Partition) -> bool:
         is_served = machine is self.machine and machine.phase is Phase.ACTIVE
@@ -502,17 +498,16 @@ class PartitionWorker:
         machine = self.machine
         return bool(machine.pending or machine.appending or machine.runs_anything())
 
+    @property
+    def stop(self) -> SpawnError | None:
+        """Why the partition can't be served until somebody mends it; None: nothing is wrong."""
+        is_stop = isinstance(self._refusal, PartitionStopped | ForeignLog)
+        return self._refusal if is_stop else None
+
     def take_waiting(self) -> Sequence[Command]:
         """Return the commands that wait for an owner, which is another node's matter now."""
         waiting, self._waiting = self._waiting, []
         return waiting
-
-    async def quiesce(self, error: SpawnError, deadline: float) -> None:
-        """Refuse everything new and wait, until `deadline`, for what is on its way into the log."""
-        self.refuse(error)
-        loop, machine = asyncio.get_running_loop(), self.machine
-        while (machine.pending or machine.inflight) and loop.time() < deadline:  # noqa: ASYNC110
-            await asyncio.sleep(_DRAIN_POLL_S)
 
     def _unfinished(self) -> bool:
         phase = self.machine.phase
@@ -521,29 +516,6 @@ class PartitionWorker:
     def _busy(self) -> bool:
         machine = self.machine
         return bool(machine.pending or machine.appending or machine.reads or machine.residents.busy)
-
-    async def owned_in_log(self) -> bool:
-        """Read on to the log's end beside the machine: is the current claim there still ours?
-
-        Raises: LogUnavailable - nobody knows.
-        """
-        machine, log = self.machine, self._context.log
-        fence, position = machine.fold.fence.copy(), machine.fold.position
-        records: list[StoredRecord] = []
-        try:
-            _, end = await log.bounds(self.at)
-            if end <= position:
-                return fence.claim in machine.claims
-            async for chunk in log.read(self.at, position, end):
-                records += chunk
-        except LogUnavailable as error:
-            self._count_failure(error)
-            raise
-        for stored in records:
-            prefix = decode_prefix(stored.value)
-            if prefix is not None:
-                fence.step(prefix)
-        return fence.claim in machine.claims
 
     def look(self) -> None:
         """Append something, so that a foreign claim in the log is met and folded."""

@@ -82,8 +82,10 @@ class Strangers:
 
     def meet(self, at: TopicPartition, owner: ClaimBody, now: float) -> None:
         """Take note of a claim. Raises: Fenced."""
+        if owner.reason.startswith(REPAIR):
+            return
         self._met = [when for when in self._met if now - when < _STRANGERS_S] + [now]
-        if len(self._met) >= self._limit and not owner.reason.startswith(REPAIR):
+        if len(self._met) >= self._limit:
             raise Fenced(
                 f"node {owner.owner.hex()[:8]} at {owner.endpoint} owns {at} and is not "
                 "in this system's group; this node has stopped writing there, "

@@ -38,6 +38,8 @@ _LOGGER: Final = "spawn.partition"
 
 _OLD_END_LOOKS: Final = 9
 """So often is a log's end below the checkpoint's X taken for an old one: for some 5 s."""
+_STALE_S: Final = 1.0
+"""A reading older than this is brought up to date before the claim."""
 _REPLAY_SLICE: Final = 2_000
 """Records folded between two turns of the event loop: a few milliseconds."""
 
@@ -81,7 +83,7 @@ async def take_over(
         PartitionStopped: the log lost records, holds an unreadable one, or refuses its part.
         ForeignLog: the topic or the snapshots belong to something else.
     """
-    backoff = Backoff()
+    loop, backoff = asyncio.get_running_loop(), Backoff()
     claims: set[bytes] = set()
     while True:
         machine = Partition(behaviors, context.settings.limits)
@@ -90,8 +92,12 @@ async def take_over(
         try:
             async with context.takeovers:
                 start = await _read_to_end(context, at, machine)
+            read_at = loop.time()
             await may_claim(at)
             async with context.takeovers:
+                if loop.time() - read_at > _STALE_S:
+                    # What an owner has written since would else be folded while nobody serves.
+                    await _read_on(context, at, machine)
                 await _claim(context, at, machine, reason, start)
         except (LogUnavailable, SnapshotError) as error:
             if isinstance(error, LogUnavailable):
@@ -140,11 +146,7 @@ async def _read_to_end(context: NodeContext, at: TopicPartition, machine: Partit
         first = machine.restore(None, start)
     await _refuse_foreign(context, at, start, end)
     try:
-        async for chunk in context.log.read(at, first, end):
-            for index in range(0, len(chunk), _REPLAY_SLICE):
-                records = chunk[index : index + _REPLAY_SLICE]
-                await fold_all(context, at, machine, records, machine.replay)
-                await asyncio.sleep(0)
+        await _read(context, at, machine, first, end)
     except LossDetected as error:
         if checkpoint is not None and not await _knows(context, at, checkpoint.log_id, start, end):
             what = f"the snapshots of {at} are of another log than the one there now"
@@ -172,6 +174,30 @@ async def fold_all(
             if not await look_ahead(context.log, at, machine.fold, error.offset):
                 raise
             records = [each for each in records if each.offset >= (error.offset or 0)]
+
+
+async def _read(
+    context: NodeContext, at: TopicPartition, machine: Partition, first: int, end: int
+) -> None:
+    """Fold records in slices, so that the event loop turns meanwhile."""
+    async for chunk in context.log.read(at, first, end):
+        for index in range(0, len(chunk), _REPLAY_SLICE):
+            records = chunk[index : index + _REPLAY_SLICE]
+            await fold_all(context, at, machine, records, machine.replay)
+            await asyncio.sleep(0)
+
+
+async def _read_on(context: NodeContext, at: TopicPartition, machine: Partition) -> None:
+    """Fold what was written since the last reading.
+
+    Raises: PartitionLost - another one has claimed meanwhile, and is not to be displaced for that.
+    """
+    position, claim = machine.fold.position, machine.fold.fence.claim
+    _, end = await context.log.bounds(at)
+    if end > position:  # a lower one is an old end: the claim will show
+        await _read(context, at, machine, position, end)
+    if machine.fold.fence.claim != claim:
+        raise await lost_to(context, at, machine)
 
 
 async def _bounds(context: NodeContext, at: TopicPartition, least: int) -> tuple[int, int]:
@@ -328,10 +354,8 @@ async def _claim(
     own = await append_claim(context, at, machine, reason)
     if own.offset < machine.fold.position:
         raise LossDetected(f"the log put a claim at offset {own.offset}, which it had given before")
-    between: list[StoredRecord] = []
-    async for chunk in context.log.read(at, max(machine.fold.position - 1, start), own.offset):
-        between += chunk
-    await fold_all(context, at, machine, [*between, own], machine.replay)
+    await _read(context, at, machine, max(machine.fold.position - 1, start), own.offset)
+    await fold_all(context, at, machine, [own], machine.replay)
     if not machine.owned:
         raise await lost_to(context, at, machine)
 

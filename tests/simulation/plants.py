@@ -542,10 +542,9 @@ def _reads_after_release() -> None:
 
         return read
 
-    async def hand_over(self: PartitionWorker, deadline: float) -> bool:
-        done = await original_hand_over(self, deadline)
+    async def hand_over(self: PartitionWorker, deadline: float) -> None:
+        await original_hand_over(self, deadline)
         await asyncio.sleep(0.4)
-        return done
 
     original_hand_over = PartitionWorker.hand_over
     replace(Partition, "read", make)

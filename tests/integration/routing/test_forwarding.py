@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from eventstore.log import LogRecord, TopicSettings
 from eventstore.records import RequestNumber
 from spawn import Actor, System, action
 from spawn.core.commands import Command
@@ -306,3 +307,20 @@ async def test_a_clock_that_went_back_costs_no_caller_anything() -> None:
         router._session = b"s" * 16
         router._time_us = lambda: 1_000_000
         assert (await a.invoke(call("add", b"1"))).reply == b"2"
+
+
+@pytest.mark.parametrize("asked", ["a", "b"])
+async def test_callers_are_told_at_once_why_a_partition_has_stopped(asked: str) -> None:
+    """By its owner and by others; the other partitions go on."""
+    nodes = Nodes()
+    at = nodes.place("Counter", "x")
+    await nodes.log.create({at.topic: TopicSettings(partitions=nodes.partitions)})
+    nodes.log.put(at, LogRecord(b"x", b"\xe5S\x01\x02"))
+    async with nodes.running(**both()) as running, asyncio.timeout(5):
+        for _ in range(2):
+            with pytest.raises(SpawnError) as error:
+                await running[asked].invoke(call("add", b"1"))
+            assert error.value.code == "partition-stopped"
+        others = (f"y{n}" for n in range(100))
+        other = next(name for name in others if nodes.place("Counter", name) != at)
+        assert (await running[asked].invoke(call("add", b"1", other))).reply == b"1"
