@@ -59,6 +59,8 @@ _LOOK_PAUSE_S: Final = 0.1
 _ERASE_S: Final = 30.0
 """So long after it was first seen a node that is in no group and was never met is erased."""
 _ASK_AGAIN_S: Final = 0.2
+_OLD_S: Final = 1.0
+"""What was read of a partition longer ago is read on before it is claimed."""
 _PATIENCE_S: Final = 4.0
 """An owner that lives by others' word and does not answer us is not asked for longer than this."""
 _STRANGERS: Final = 3
@@ -191,13 +193,21 @@ class Membership:
     async def begun(self) -> None:
         await self._has_begun.wait()
 
+    def is_alone(self) -> bool:
+        return not self._others()
+
     def wants(self, at: TopicPartition) -> bool:
         return at in self._wanted
 
     async def changed(self) -> None:
         await self._change.wait()
 
-    async def may_claim(self, at: TopicPartition) -> None:
+    async def may_claim(self, at: TopicPartition) -> bool:
+        began = self._now()
+        await self._until_claimable(at)
+        return self._now() - began > _OLD_S
+
+    async def _until_claimable(self, at: TopicPartition) -> None:
         patience = self._now() + _PATIENCE_S
         while True:
             choice = self._choices.choose(at, self._now())

@@ -106,7 +106,7 @@ class PartitionWorker:
     # --- life ------------------------------------------------------------------------------------
 
     async def serve(
-        self, reason: str, may_claim: Callable[[TopicPartition], Awaitable[None]]
+        self, reason: str, may_claim: Callable[[TopicPartition], Awaitable[bool]]
     ) -> None:
         """Take the partition over and serve it; ends only by an exception or by cancellation.
 
@@ -176,14 +176,15 @@ class PartitionWorker:
             raise
 
     async def _take_over(
-        self, reason: str, may_claim: Callable[[TopicPartition], Awaitable[None]]
+        self, reason: str, may_claim: Callable[[TopicPartition], Awaitable[bool]]
     ) -> Partition:
         self._context.topic_stops.check(self.at.topic)
 
-        async def claim(at: TopicPartition) -> None:
-            await may_claim(at)
+        async def claim(at: TopicPartition) -> bool:
+            is_old = await may_claim(at)
             self._context.topic_stops.check(at.topic)
             self.claiming = True
+            return is_old
 
         started = self._now()
         machine = await take_over(

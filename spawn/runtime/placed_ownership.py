@@ -18,7 +18,7 @@ from spawn.runtime.elsewhere import Elsewhere
 from spawn.runtime.partition_log import PartitionLogger
 from spawn.runtime.partition_worker import PartitionWorker
 from spawn.runtime.placement import Placement
-from spawn.runtime.takeover import PartitionLost
+from spawn.runtime.takeover import ForeignSnapshots, PartitionLost
 from spawn.runtime.tasks import first_error
 from spawn.runtime.waiting import Backoff
 
@@ -49,6 +49,8 @@ class PlacedOwnership:
         self._say = say
         self._elsewhere = elsewhere
         self._serving = asyncio.Event()
+        self._foreign: ForeignLog | None = None
+        """The first snapshots that were found to be of another log."""
         self._stopped: dict[TopicPartition, str] = {}
         """Partitions that stopped, and why."""
 
@@ -56,7 +58,7 @@ class PlacedOwnership:
         """Own what is wanted; `serving` is set once all that was wanted first is owned.
 
         Never returns. Raises: Fenced - the placement says that this node is not to go on;
-        ForeignLog - before it served: log or database are another system's.
+        ForeignLog - before it served, and nobody else does: log or database are another system's.
         """
         self._serving = serving
         await self._placement.begun()
@@ -69,13 +71,27 @@ class PlacedOwnership:
                     tasks.create_task(self._keep(worker))
                 for worker in first:
                     await worker.settled.wait()
+                self._refuse_foreign(first)
                 serving.set()
         except BaseExceptionGroup as group:
             raise first_error(group) from group
 
+    def _refuse_foreign(self, first: Sequence[PartitionWorker]) -> None:
+        """Refuse to go on where all snapshots that were found are of another log.
+
+        Where some are right, or others serve with this database, the rest is a loss of the log, and
+        no matter of the whole node.
+        """
+        is_right = any(worker.served and worker.machine.residents.base > 0 for worker in first)
+        if self._foreign is not None and not is_right and self._placement.is_alone():
+            raise self._foreign
+
     def not_ready(self) -> Sequence[str]:
         """Return why the node as a whole is not ready."""
         return [*self._stopped.values(), *self._placement.not_ready()]
+
+    def _is_first(self) -> bool:
+        return not self._serving.is_set() and self._placement.is_alone()
 
     async def _keep(self, worker: PartitionWorker) -> None:
         log = PartitionLogger(_LOGGER, worker.at)
@@ -101,8 +117,10 @@ class PlacedOwnership:
                 reason = "retake"
                 await backoff.sleep()
             except (PartitionStopped, ForeignLog) as stopped:
-                if isinstance(stopped, ForeignLog) and not self._serving.is_set():
-                    raise  # it was started on the wrong log or database
+                if isinstance(stopped, ForeignSnapshots):
+                    self._foreign = self._foreign or stopped
+                elif isinstance(stopped, ForeignLog) and self._is_first():
+                    raise  # it was started on another system's log
                 # The others go on: what is wrong is this partition's log.
                 if self._stopped.get(worker.at) != str(stopped):
                     self._say(f"error: {stopped} [{stopped.code}]")

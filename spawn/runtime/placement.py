@@ -27,6 +27,10 @@ class Placement(Protocol):
         """Wait until `wants` can be asked: until it is known who else is there."""
         ...
 
+    def is_alone(self) -> bool:
+        """Tell whether no other node of the system is known to serve."""
+        ...
+
     def not_ready(self) -> Sequence[str]:
         """Return why the node should not be sent calls now; empty: it should."""
         ...
@@ -39,10 +43,11 @@ class Placement(Protocol):
         """Wait until any answer of `wants` may have changed."""
         ...
 
-    async def may_claim(self, at: TopicPartition) -> None:
+    async def may_claim(self, at: TopicPartition) -> bool:
         """Wait until the partition, which was read up to its end, may be claimed.
 
-        In a planned move that is when its owner has released it; else at once.
+        In a planned move that is when its owner has released it; else at once. Returns whether it
+        took so long that what was read is old.
         """
         ...
 
@@ -105,6 +110,9 @@ class Everything:
     async def begun(self) -> None:
         pass
 
+    def is_alone(self) -> bool:
+        return True
+
     def not_ready(self) -> Sequence[str]:
         return ()
 
@@ -114,8 +122,8 @@ class Everything:
     async def changed(self) -> None:
         await asyncio.get_running_loop().create_future()  # never
 
-    async def may_claim(self, at: TopicPartition) -> None:
-        pass
+    async def may_claim(self, at: TopicPartition) -> bool:
+        return False
 
     def serving(self, at: TopicPartition) -> None:
         pass

@@ -32,14 +32,20 @@ from spawn.runtime.context import NodeContext
 from spawn.runtime.partition_log import PartitionLogger
 from spawn.runtime.waiting import Backoff
 
-__all__ = ["OwnRecord", "PartitionLost", "append_claim", "fold_all", "read_owner", "take_over"]
+__all__ = [
+    "ForeignSnapshots",
+    "OwnRecord",
+    "PartitionLost",
+    "append_claim",
+    "fold_all",
+    "read_owner",
+    "take_over",
+]
 
 _LOGGER: Final = "spawn.partition"
 
 _OLD_END_LOOKS: Final = 9
 """So often is a log's end below the checkpoint's X taken for an old one: for some 5 s."""
-_STALE_S: Final = 1.0
-"""A reading older than this is brought up to date before the claim."""
 _REPLAY_SLICE: Final = 2_000
 """Records folded between two turns of the event loop: a few milliseconds."""
 
@@ -69,12 +75,13 @@ async def take_over(
     at: TopicPartition,
     behaviors: Sequence[Behavior],
     reason: str,
-    may_claim: Callable[[TopicPartition], Awaitable[None]],
+    may_claim: Callable[[TopicPartition], Awaitable[bool]],
     keep: Callable[[Partition], None],
 ) -> Partition:
     """Read the partition, claim it, wait out the old owner's lease; return it active.
 
     `may_claim` is awaited between reading and claiming: an owner that hands over goes on meanwhile.
+    It returns whether that took so long that what was read is old.
     `keep` is shown each machine as soon as it exists, for statistics. While log or store do not
     answer it tries again for as long as it is let.
 
@@ -83,7 +90,7 @@ async def take_over(
         PartitionStopped: the log lost records, holds an unreadable one, or refuses its part.
         ForeignLog: the topic or the snapshots belong to something else.
     """
-    loop, backoff = asyncio.get_running_loop(), Backoff()
+    backoff = Backoff()
     claims: set[bytes] = set()
     while True:
         machine = Partition(behaviors, context.settings.limits)
@@ -92,10 +99,9 @@ async def take_over(
         try:
             async with context.takeovers:
                 start = await _read_to_end(context, at, machine)
-            read_at = loop.time()
-            await may_claim(at)
+            is_old = await may_claim(at)
             async with context.takeovers:
-                if loop.time() - read_at > _STALE_S:
+                if is_old:
                     # What an owner has written since would else be folded while nobody serves.
                     await _read_on(context, at, machine)
                 await _claim(context, at, machine, reason, start)
@@ -239,8 +245,12 @@ async def _usable(
     raise _foreign_snapshots(at, checkpoint, what)
 
 
-def _foreign_snapshots(at: TopicPartition, checkpoint: Checkpoint, what: str) -> ForeignLog:
-    return ForeignLog(
+class ForeignSnapshots(ForeignLog):
+    """The snapshots are of another log, or this one has lost what they are of."""
+
+
+def _foreign_snapshots(at: TopicPartition, checkpoint: Checkpoint, what: str) -> ForeignSnapshots:
+    return ForeignSnapshots(
         f"{what}: they belong to another log (id {checkpoint.log_id.hex()}), or the log lost its "
         "records",
         at=str(at),

@@ -77,6 +77,10 @@ class NodePlacement(Everything):
         """Wait for the next change."""
         await self._shared.waiter()
 
+    def is_alone(self) -> bool:
+        """The others serve, or will."""
+        return False
+
     def taken(self, at: TopicPartition, owner: ClaimBody | None) -> None:
         """Nobody is a stranger."""
 
