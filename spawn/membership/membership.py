@@ -101,11 +101,11 @@ class Membership:
             since=now,
         )
         self._choices = Choices(self.node, self._owner_of)
-        self._places = [
+        self._places = dict.fromkeys(
             TopicPartition(topic, partition)
             for topic, count in sorted(me.topics.items())
             for partition in range(count)
-        ]
+        )
         self._handing = Handing(self._router.peers)
         self._observer = Observer(me.node_id.hex(), self._router.peers, self._now, self._found)
         self._fitness = Fitness(plan.probes, self._fit)
@@ -231,7 +231,7 @@ class Membership:
     def serving(self, at: TopicPartition) -> None:
         self._stopped.discard(at)
         self._choices.took(at)
-        self._review()
+        self._review((at,))
 
     def kept(self, at: TopicPartition) -> None:
         self._choices.kept(at)
@@ -239,7 +239,7 @@ class Membership:
     def let_go(self, at: TopicPartition, epoch: int, *, is_lost: bool) -> None:
         self._handing.let_go(at, epoch, is_lost=is_lost)
         self._choices.let_go(at, self._now())
-        self._review()
+        self._review((at,))
 
     def stopped(self, at: TopicPartition) -> None:
         self._stopped.add(at)
@@ -254,7 +254,7 @@ class Membership:
         if owner is not None and owner.owner not in self._seen_at:
             self._unknown[owner.owner] = at, owner  # judged when the roll was read since
             self._look_again.set()
-        self._review()
+        self._review((at,))
 
     # --- Receiver, beside the router -------------------------------------------------------------
 
@@ -273,8 +273,16 @@ class Membership:
                 self._hear(link, message)
             elif isinstance(message, Handover):
                 self._asked_for(link, message)
-        if any(isinstance(message, OwnerNews | Redirect) for message in messages):
-            self._review()
+        told = [
+            TopicPartition(owner.topic, owner.partition)
+            for message in messages
+            if isinstance(message, OwnerNews)
+            for owner in message.owners
+        ]
+        if any(isinstance(message, Redirect) for message in messages):
+            self._review()  # it does not say of which partition
+        elif told:
+            self._review(told)
 
     def ended(self, link: Link, ended: Ended) -> None:
         self._handing.ended(link)
@@ -323,7 +331,7 @@ class Membership:
         else:
             self._handing.promise(link, asked)
             self._choices.give(at)
-            self._review()
+            self._review((at,))
 
     # --- who is there ----------------------------------------------------------------------------
 
@@ -532,22 +540,27 @@ class Membership:
                 return node.endpoint
         return ""
 
-    def _review(self) -> None:
-        """Decide anew about every partition; wake whoever waits if anything is different."""
+    def _review(self, places: Iterable[TopicPartition] | None = None) -> None:
+        """Decide anew, about some partitions or all; wake whoever waits if anything is different.
+
+        A node may host tens of thousands: what bears on one alone has that one looked at.
+        """
         if not self._has_begun.is_set():
             return
-        now, choose = self._now(), self._choices.choose
-        wanted = set()
-        is_settled = True
-        for at in self._places:
+        now, choose, wanted = self._now(), self._choices.choose, self._wanted
+        is_settled = True if places is None else self._settled.is_set()
+        is_changed = self.node.standing is Standing.LEAVING
+        for at in self._places if places is None else places:
+            if at not in self._places:
+                continue  # somebody tells of a topic that is not hosted here
             choice = choose(at, now)
-            if choice is not Choice.LEAVE:
-                wanted.add(at)
+            if (choice is not Choice.LEAVE) is not (at in wanted):
+                is_changed = True
+                (wanted.discard if choice is Choice.LEAVE else wanted.add)(at)
             if choice is not Choice.KEEP and is_settled:
                 is_settled = self._choices.is_settled(at)
         (self._settled.set if is_settled else self._settled.clear)()
-        if wanted != self._wanted or self.node.standing is Standing.LEAVING:
-            self._wanted = wanted
+        if is_changed:
             change, self._change = self._change, asyncio.Event()
             change.set()
 
